@@ -1,0 +1,68 @@
+"""One exception tree: every error names the thing that failed and what to do about it."""
+
+
+class KdpoError(Exception):
+    """Something failed.  `subject` names the thing, `hint` says what to do about it."""
+
+    def __init__(self, message: str, *, subject: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.subject = subject
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Give `subject: message. hint`, leaving out what is empty."""
+        head = f"{self.subject}: {self.message}" if self.subject else self.message
+        return f"{head}. {self.hint}" if self.hint else head
+
+
+class SettingsError(KdpoError):
+    """The configuration cannot be used as it is."""
+
+
+class SourceError(KdpoError):
+    """A feed could not be fetched or read; the other feeds go on.
+
+    `retry_after` is the publisher's own wish in seconds, `gone` says that it will not come back.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        subject: str = "",
+        hint: str = "",
+        retry_after: float | None = None,
+        gone: bool = False,
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.retry_after = retry_after
+        self.gone = gone
+
+
+class StoreError(KdpoError):
+    """The database cannot be used: unreachable, at another migration, or held by another daemon."""
+
+
+class ReplicaError(KdpoError):
+    """A vLLM server did not do what was asked; `status` is its HTTP status, if it answered."""
+
+    def __init__(
+        self, message: str, *, subject: str = "", hint: str = "", status: int | None = None
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.status = status
+
+
+class TuningError(KdpoError):
+    """Training gave no adapter; `refused` says that the same order would fail again."""
+
+    def __init__(
+        self, message: str, *, subject: str = "", hint: str = "", refused: bool = False
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.refused = refused
+
+
+class AdapterError(KdpoError):
+    """An adapter directory is missing, incomplete, or not what its manifest says."""
