@@ -107,6 +107,15 @@ class OpenClaim:
     approved_by: str = ""  #: a person who let it through in spite of a hold
 
 
+@dataclass(frozen=True)
+class IngestCounts:
+    """What one poll brought, in entries: never seen, seen with other words, seen as they are."""
+
+    new: int
+    changed: int
+    same: int
+
+
 # ---------------------------------------------------------------- claims -> facts
 
 
@@ -205,6 +214,15 @@ class Answer:
 
     probe_id: int
     text: str
+
+
+class AnswerPurpose(StrEnum):
+    """Why a model was asked."""
+
+    PRIOR = "prior"  #: the served model, before a fact is taught
+    BASE = "base"  #: the unedited model
+    CANARY = "canary"  #: a candidate, before it takes traffic
+    SERVED = "served"  #: the adapter that takes traffic
 
 
 @dataclass(frozen=True)
@@ -324,6 +342,50 @@ class Deployment:
     created_at: datetime
 
 
+class ReplicaStatus(StrEnum):
+    """How far a replica is with the wanted adapter."""
+
+    ABSENT = "absent"  #: not loaded
+    LOADING = "loading"  #: told to load it
+    CANARY = "canary"  #: loaded and being asked, without traffic
+    LIVE = "live"  #: takes traffic
+    DRAINING = "draining"  #: the adapter before it is still finishing requests
+    FAILED = "failed"  #: did not get there; `error` says why
+
+
+@dataclass(frozen=True)
+class ReplicaState:
+    """What is known about one vLLM server; `deployment_id` is the last one that went live."""
+
+    name: str
+    url: str
+    state: ReplicaStatus
+    deployment_id: int | None
+    error: str
+    checked_at: datetime
+
+
+@dataclass(frozen=True)
+class Served:
+    """One interval in which a replica answered with an adapter; `live_until` None: still does."""
+
+    replica: str
+    deployment_id: int
+    adapter: str
+    live_from: datetime
+    live_until: datetime | None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write until `expires_at`; `fencing` grows with each new holder."""
+
+    name: str
+    holder: str
+    expires_at: datetime
+    fencing: int
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """One line of a server's `/v1/models`: for an adapter, `root` is its path."""
@@ -343,3 +405,59 @@ class AuditEvent:
     event: str
     subject: str  #: "fact:12", "adapter:kdpo-000003", ...
     detail: dict[str, object] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------- the story of a fact
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where a fact comes from: the entry that says so, in the document as it was fetched."""
+
+    feed: str
+    url: str
+    fetched_at: datetime
+    sha256: str  #: of the document's bytes
+    key: str
+    title: str
+    link: str
+    published_at: datetime | None
+    claim: Claim
+    reason: str
+    decided_at: datetime | None
+    approved_by: str
+
+
+@dataclass(frozen=True)
+class AskedAnswer:
+    """One answer with when, why and of which model it was asked; `adapter` "" is the base."""
+
+    kind: ProbeKind
+    form: Form
+    prompt: str
+    adapter: str
+    replica: str
+    purpose: AnswerPurpose
+    text: str
+    asked_at: datetime
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """One adapter that teaches a fact, with how it did and where it was served."""
+
+    adapter: Adapter
+    scores: tuple[Score, ...]
+    verdict: Verdict | None
+    deployments: tuple[Deployment, ...]
+    served: tuple[Served, ...]
+
+
+@dataclass(frozen=True)
+class FactStory:
+    """All that is on record about one fact, from its evidence to the servers."""
+
+    fact: Fact
+    evidence: Evidence
+    answers: tuple[AskedAnswer, ...]
+    teachings: tuple[Teaching, ...]
