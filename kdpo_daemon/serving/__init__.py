@@ -1,0 +1,8 @@
+"""Ask and steer vLLM servers over HTTP.  Does not start them, and decides nothing."""
+
+from kdpo_daemon.serving.aliases import AliasMode
+from kdpo_daemon.serving.doctor import Problem, check
+from kdpo_daemon.serving.line import ServingPolicy
+from kdpo_daemon.serving.replica import Replica
+
+__all__ = ["AliasMode", "Problem", "Replica", "ServingPolicy", "check"]

@@ -1,0 +1,69 @@
+"""The pointer file of an alias: which version a stable model name stands for.
+
+Read inside vLLM by `kdpo_daemon.vllm_plugin`, which must not import this package; the form of the
+file is therefore written down twice, and a test reads with one what the other wrote.
+"""
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+
+from kdpo_daemon.errors import AdapterError
+from kdpo_daemon.records import Adapter
+
+
+class AliasMode(StrEnum):
+    """How clients' stable model name is moved from one version to the next."""
+
+    PLUGIN = "plugin"  #: our plugin in vLLM follows a pointer file; no gap
+    RELOAD = "reload"  #: stock vLLM: the alias is unloaded and loaded again; a short 404 gap
+
+
+#: What to do when an alias does not answer as the version it was moved to.
+REMEDY = {
+    AliasMode.PLUGIN: (
+        "Install kdpo-daemon beside vLLM, start vLLM with KDPO_ADAPTERS set to this adapters "
+        "directory, and look for kdpo_alias in its log"
+    ),
+    AliasMode.RELOAD: "See the server's log; another client may load and unload the same name",
+}
+
+
+def pointer_path(adapters_dir: Path, alias: str) -> Path:
+    """Where the pointer of an alias lies."""
+    return adapters_dir / "aliases" / f"{alias}.json"
+
+
+def point(adapters_dir: Path, alias: str, adapter: Adapter) -> None:
+    """Let the alias stand for the adapter: readers see the old pointer or the new one, whole."""
+    path = pointer_path(adapters_dir, alias)
+    draft = path.with_suffix(".draft")
+    pointer = {
+        "adapter": adapter.name,
+        "path": adapter.path,
+        "manifest_sha256": adapter.manifest_sha256,
+    }
+    try:
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(pointer, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        draft.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise AdapterError(
+            f"the pointer of alias {alias} could not be written ({error.strerror})",
+            subject=str(path),
+            hint="Check the directory's owner and its free space",
+        ) from error
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

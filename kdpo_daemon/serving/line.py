@@ -1,0 +1,183 @@
+"""One server's HTTP line: deadlines, bounded retries, typed replies, errors that name the remedy.
+
+Knows nothing of what is asked; `replica.py` does.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+import stamina
+from pydantic import BaseModel, ValidationError
+
+from kdpo_daemon.errors import ReplicaError
+
+#: The ranks that `--max-lora-rank` takes (vLLM 0.32).
+MAX_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+_Reply = TypeVar("_Reply", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ServingPolicy:
+    """How patiently and how hard a server is asked."""
+
+    connect_s: float = 5.0  #: until the connection stands
+    answer_s: float = 120.0  #: until one answer is complete
+    load_s: float = 300.0  #: until an adapter is loaded
+    attempts: int = 3  #: of a call that may be repeated, in all
+    total_s: float = 180.0  #: no further attempt starts after this
+    wait_s: float = 0.2  #: before the second attempt; grows, with jitter
+    concurrency: int = 16  #: questions in flight at once
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request.  `repeatable_500` says that a server error may pass when asked again."""
+
+    method: str
+    path: str
+    body: Mapping[str, object] | None = None
+    deadline_s: float | None = None  #: None: the policy's `answer_s`
+    repeatable_500: bool = True
+
+
+class Line:
+    """The connection to one server.  Thread-safe; close it when done."""
+
+    def __init__(self, name: str, url: str, api_key: str | None, policy: ServingPolicy) -> None:
+        self.name = name
+        self.url = url.rstrip("/")
+        self._policy = policy
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(policy.answer_s, connect=policy.connect_s),
+            limits=httpx.Limits(max_connections=policy.concurrency + 4),
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def ask(self, reply: type[_Reply], call: Call) -> _Reply:
+        """Give the server's JSON reply, checked; anything else is a ReplicaError."""
+        response = self.send(call)
+        try:
+            return reply.model_validate_json(response.content)
+        except ValidationError as error:
+            raise ReplicaError(
+                f"{call.method} {call.path} gave a reply that vLLM would not give",
+                subject=self.name,
+                hint=f"Check that {self.url} is a vLLM server of a tested version (kdpo doctor)",
+                status=response.status_code,
+            ) from error
+
+    def send(self, call: Call) -> httpx.Response:
+        """Give the server's response with a status below 400, retrying what may pass."""
+
+        def may_pass(error: Exception) -> bool:
+            return isinstance(error, ReplicaError) and _may_pass(error.status, call)
+
+        attempts = stamina.retry_context(
+            on=may_pass,
+            attempts=self._policy.attempts,
+            timeout=self._policy.total_s,
+            wait_initial=self._policy.wait_s,
+            wait_jitter=self._policy.wait_s,
+        )
+        for attempt in attempts:
+            with attempt:
+                return self.send_once(call)
+        raise AssertionError("unreachable: the last attempt raises")  # pragma: no cover
+
+    def send_once(self, call: Call) -> httpx.Response:
+        """Give the server's response with a status below 400, asking just once."""
+        deadline = call.deadline_s or self._policy.answer_s
+        timeout = httpx.Timeout(deadline, connect=min(deadline, self._policy.connect_s))
+        try:
+            response = self._client.request(
+                call.method, call.path, json=call.body, timeout=timeout
+            )
+        except httpx.TransportError as error:
+            raise self._broken(call, error) from error
+        if response.status_code >= 400:
+            raise self._refused(call, response)
+        return response
+
+    def _broken(self, call: Call, error: httpx.TransportError) -> ReplicaError:
+        what = f"{call.method} {call.path}"
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return ReplicaError(
+                f"{what}: no connection to {self.url} ({error})",
+                subject=self.name,
+                hint="Start vLLM there, or correct the server's url in the settings",
+            )
+        if isinstance(error, httpx.TimeoutException):
+            return ReplicaError(
+                f"{what}: no answer in time",
+                subject=self.name,
+                hint="The server is overloaded or hangs; see its log, or raise the deadline",
+            )
+        return ReplicaError(
+            f"{what}: the connection broke ({error})",
+            subject=self.name,
+            hint="See the server's log: it may have stopped in the middle of the request",
+        )
+
+    def _refused(self, call: Call, response: httpx.Response) -> ReplicaError:
+        said = _message(response)
+        return ReplicaError(
+            f"{call.method} {call.path}: {response.status_code} {said}",
+            subject=self.name,
+            hint=_remedy(response.status_code, call.path, said),
+            status=response.status_code,
+        )
+
+
+def _may_pass(status: int | None, call: Call) -> bool:
+    """No answer at all, or a server error that says nothing about the request."""
+    return status is None or status in {502, 503, 504} or (status == 500 and call.repeatable_500)
+
+
+def _message(response: httpx.Response) -> str:
+    """What the server said, from vLLM's `error.message` or FastAPI's `detail`, shortened."""
+    try:
+        reply = json.loads(response.content)
+        said = reply.get("error", reply)
+        said = said.get("message", said.get("detail", said)) if isinstance(said, dict) else said
+    except (ValueError, AttributeError):
+        said = response.text
+    return " ".join(str(said).split())[:500]
+
+
+_REMEDIES = (
+    (r"LoRA is not enabled", "Start vLLM with --enable-lora"),
+    (r"No adapter found for", "Make the adapter's directory readable for the server, same path"),
+    (r"does not contain tensors|doesn't contain tensors", "Publish the adapter again"),
+    (r"expected target modules", "Start vLLM without --lora-target-modules, or name them all"),
+    (r"maximum (context|model) length|max_model_len", "Shorten it, or raise --max-model-len"),
+)
+
+
+def _remedy(status: int, path: str, said: str) -> str:
+    if status == 404 and said == "Not Found" and path.endswith("_lora_adapter"):
+        return "Start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora"
+    if status in {401, 403}:
+        return "Give the server's API key in the settings"
+    rank = re.search(r"LoRA rank (\d+) is greater than max_lora_rank", said)
+    if rank:
+        return f"Start vLLM with --max-lora-rank {enough_rank(int(rank[1]))}"
+    for pattern, hint in _REMEDIES:
+        if re.search(pattern, said):
+            return hint
+    return "See the server's log" if status >= 500 else ""
+
+
+def enough_rank(rank: int) -> int:
+    """The smallest `--max-lora-rank` that takes an adapter of this rank."""
+    return next((allowed for allowed in MAX_RANKS if allowed >= rank), MAX_RANKS[-1])
