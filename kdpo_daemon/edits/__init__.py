@@ -1,0 +1,1 @@
+"""What should the model learn, and may it ship?  Pure decisions: no files, sockets or clock."""
