@@ -1,0 +1,1 @@
+"""What is true?  Pure: values in, values out."""

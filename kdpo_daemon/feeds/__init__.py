@@ -1,0 +1,1 @@
+"""The way in: HTTP to bytes, bytes to entries."""
