@@ -1,0 +1,1 @@
+"""The database: functions that take an open transaction and take and give records."""

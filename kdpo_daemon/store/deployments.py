@@ -1,0 +1,103 @@
+"""Which adapter is wanted, what the replicas are at, and who answered with what, when."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from kdpo_daemon.errors import StoreError
+from kdpo_daemon.records import Deployment, ReplicaState, ReplicaStatus, Served
+from kdpo_daemon.store.adapters import get_adapter
+from kdpo_daemon.store.rows import record_of
+from kdpo_daemon.store.tables import AdapterRow, DeploymentRow, ReplicaRow, ServedRow
+
+
+def deploy(
+    tx: Session, adapter_id: int, actor: str, reason: str, fencing: int, now: datetime
+) -> Deployment:
+    """Make an adapter the wanted one; a rollback is the same with an earlier adapter.
+
+    Gives the deployment there is when that adapter is wanted already.
+    """
+    standing = wanted(tx)
+    if standing and standing.adapter.id == adapter_id:
+        return standing
+    adapter = get_adapter(tx, adapter_id)
+    row = DeploymentRow(
+        adapter_id=adapter.id, actor=actor, reason=reason, fencing=fencing, created_at=now
+    )
+    tx.add(row)
+    tx.flush()
+    return record_of(Deployment, row, adapter=adapter)
+
+
+def wanted(tx: Session) -> Deployment | None:
+    """Give the newest deployment: what all replicas should answer with."""
+    return next(iter(list_deployments(tx, limit=1)), None)
+
+
+def list_deployments(tx: Session, limit: int = 20) -> list[Deployment]:
+    """Give deployments, newest first."""
+    rows = tx.exec(select(DeploymentRow).order_by(col(DeploymentRow.id).desc()).limit(limit))
+    return [record_of(Deployment, row, adapter=get_adapter(tx, row.adapter_id)) for row in rows]
+
+
+def set_replica(
+    tx: Session, name: str, url: str, state: ReplicaStatus, error: str, now: datetime
+) -> None:
+    """Put down how far a replica is.  That it takes traffic is put down by `mark_live`."""
+    row = _replica(tx, name) or ReplicaRow(name=name, url=url, state=state, checked_at=now)
+    row.url, row.state, row.error, row.checked_at = url, state, error, now
+    tx.add(row)
+    tx.flush()
+
+
+def replicas(tx: Session) -> list[ReplicaState]:
+    """Give all replicas by name."""
+    rows = tx.exec(select(ReplicaRow).order_by(ReplicaRow.name))
+    return [record_of(ReplicaState, row) for row in rows]
+
+
+def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) -> None:
+    """Put down that a replica answers with a deployment from now on, and no more with another.
+
+    StoreError when `set_replica` has never named the replica.
+    """
+    row = _replica(tx, replica)
+    if row is None:
+        raise StoreError(
+            "no such replica", subject=f"replica {replica}", hint="Check the settings"
+        )
+    row.state, row.error, row.checked_at = ReplicaStatus.LIVE, "", now
+    row.deployment_id = deployment.id
+    standing = tx.exec(
+        select(ServedRow).where(ServedRow.replica == replica, col(ServedRow.live_until).is_(None))
+    ).first()
+    if standing and standing.deployment_id == deployment.id:
+        return
+    if standing:
+        standing.live_until = now
+        tx.flush()  # first, so that no replica ever has two open intervals
+    tx.add(
+        ServedRow(
+            replica=replica,
+            deployment_id=deployment.id,
+            adapter_id=deployment.adapter.id,
+            live_from=now,
+        )
+    )
+    tx.flush()
+
+
+def served(tx: Session, limit: int = 100) -> list[Served]:
+    """Give the intervals in which replicas answered with adapters, newest first."""
+    rows = tx.exec(
+        select(ServedRow, AdapterRow.name)
+        .join(AdapterRow, col(ServedRow.adapter_id) == AdapterRow.id)
+        .order_by(col(ServedRow.live_from).desc(), col(ServedRow.id).desc())
+        .limit(limit)
+    )
+    return [record_of(Served, row, adapter=adapter) for row, adapter in rows]
+
+
+def _replica(tx: Session, name: str) -> ReplicaRow | None:
+    return tx.exec(select(ReplicaRow).where(ReplicaRow.name == name)).first()

@@ -1,0 +1,170 @@
+"""Claims, what became of them, and facts.  The rules are in `facts/acceptance.py`."""
+
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, case
+from sqlmodel import Session, col, or_, select
+
+from kdpo_daemon.records import Claim, Decision, Fact, FactStatus, OpenClaim, Ruling
+from kdpo_daemon.store.rows import found, record_of
+from kdpo_daemon.store.tables import (
+    ClaimRow,
+    DocumentRow,
+    EntryRow,
+    FactRow,
+    FeedRow,
+)
+
+
+def open_claims(tx: Session, limit: int) -> list[OpenClaim]:
+    """Give claims that wait for a decision, oldest first.
+
+    Beyond `limit`, claims held without an approval give way: they have had their turn.
+    """
+    waiting = and_(col(ClaimRow.ruling) == Ruling.HELD, col(ClaimRow.approved_by) == "")
+    rows = tx.exec(
+        select(ClaimRow, FeedRow, DocumentRow.fetched_at)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .join(DocumentRow, col(EntryRow.document_id) == DocumentRow.id)
+        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
+        .where(col(ClaimRow.ruling).in_([Ruling.OPEN, Ruling.HELD]))
+        .order_by(case((waiting, 1), else_=0), col(ClaimRow.id))
+        .limit(limit)
+    ).all()
+    claims = [
+        OpenClaim(row.id, record_of(Claim, row), feed.trust, observed_at, row.approved_by)
+        for row, feed, observed_at in rows
+    ]
+    return sorted(claims, key=lambda claim: claim.id)
+
+
+def approve(tx: Session, claim_id: int, by: str, now: datetime) -> None:
+    """Put down that a person lets a held claim through; the next accept stage looks at it."""
+    row = found(tx.get(ClaimRow, claim_id), f"claim:{claim_id}")
+    if row.approved_by != by:
+        row.approved_by, row.approved_at = by, now
+
+
+def standing_fact(tx: Session, subject: str, relation: str) -> Fact | None:
+    """Give the fact that holds the slot, if any; the subject's case and spacing do not matter."""
+    row = tx.exec(
+        select(FactRow).where(
+            FactRow.subject_key == _subject_key(subject),
+            FactRow.relation == relation,
+            FactRow.status != FactStatus.SUPERSEDED,
+        )
+    ).first()
+    return record_of(Fact, row) if row else None
+
+
+def decide(tx: Session, claim_id: int, decision: Decision, now: datetime) -> int | None:
+    """Put down a decision; give the id of the fact that an accepted claim became.
+
+    Accepted and rejected are final: a further decision changes nothing.
+    """
+    claim = found(tx.get(ClaimRow, claim_id), f"claim:{claim_id}")
+    if claim.ruling in (Ruling.ACCEPTED, Ruling.REJECTED):
+        return tx.exec(select(FactRow.id).where(FactRow.claim_id == claim_id)).first()
+    if (claim.ruling, claim.reason) == (decision.ruling, decision.reason):
+        return None
+    claim.ruling, claim.reason, claim.decided_at = decision.ruling, decision.reason, now
+    return _make_fact(tx, claim, decision, now) if decision.ruling is Ruling.ACCEPTED else None
+
+
+def get_fact(tx: Session, fact_id: int) -> Fact:
+    """Give a fact; StoreError when there is none."""
+    return record_of(Fact, found(tx.get(FactRow, fact_id), f"fact:{fact_id}"))
+
+
+def list_facts(tx: Session, status: FactStatus | None = None, limit: int = 100) -> list[Fact]:
+    """Give the newest facts, of one status or of all."""
+    query = select(FactRow).order_by(col(FactRow.id).desc()).limit(limit)
+    if status is not None:
+        query = query.where(FactRow.status == status)
+    return [record_of(Fact, row) for row in tx.exec(query)]
+
+
+def facts_with(tx: Session, status: FactStatus) -> list[Fact]:
+    """Give all facts of one status, oldest first."""
+    return _facts(tx, FactRow.status == status)
+
+
+def pending_facts(tx: Session, now: datetime, limit: int) -> list[Fact]:
+    """Give the facts that may go into a batch now, oldest first."""
+    not_before = col(FactRow.not_before)
+    may_go = and_(
+        col(FactRow.status) == FactStatus.PENDING, or_(not_before.is_(None), not_before <= now)
+    )
+    return _facts(tx, may_go, limit)
+
+
+def set_fact_status(  # noqa: PLR0913 one argument per column
+    tx: Session,
+    fact_ids: Sequence[int],
+    status: FactStatus,
+    reason: str,
+    now: datetime,
+    *,
+    not_before: datetime | None = None,
+    failed_attempt: bool = False,
+) -> None:
+    """Move facts to a status, with the reason; `failed_attempt` counts one attempt more.
+
+    Superseded facts stay so, and a fact that is so already is not counted twice.
+    """
+    after = (status, reason, not_before)
+    for row in tx.exec(select(FactRow).where(col(FactRow.id).in_(fact_ids))):
+        same = after == (row.status, row.reason, row.not_before)
+        if same or row.status is FactStatus.SUPERSEDED:
+            continue
+        row.status, row.reason, row.not_before = after
+        row.changed_at = now
+        row.attempts += failed_attempt
+    tx.flush()
+
+
+def _facts(
+    tx: Session, wanted: ColumnElement[bool] | bool, limit: int | None = None
+) -> list[Fact]:
+    rows = tx.exec(select(FactRow).where(wanted).order_by(col(FactRow.id)).limit(limit))
+    return [record_of(Fact, row) for row in rows]
+
+
+def _make_fact(tx: Session, claim: ClaimRow, decision: Decision, now: datetime) -> int:
+    old = tx.get(FactRow, decision.supersedes) if decision.supersedes else None
+    if old:  # first, so that the slot is free
+        old.status, old.reason, old.changed_at = FactStatus.SUPERSEDED, decision.reason, now
+        tx.flush()
+    fact = FactRow(
+        claim_id=claim.id,
+        subject=claim.subject,
+        subject_key=_subject_key(claim.subject),
+        relation=claim.relation,
+        role=claim.role,
+        object=claim.object,
+        old_object=claim.old_object or (old.object if old else ""),
+        valid_from=claim.valid_from,
+        observed_at=_observed_at(tx, claim),
+        status=FactStatus.PENDING,
+        reason=decision.reason,
+        changed_at=now,
+    )
+    tx.add(fact)
+    tx.flush()
+    if old:
+        old.superseded_by = fact.id
+    return fact.id
+
+
+def _observed_at(tx: Session, claim: ClaimRow) -> datetime:
+    return tx.exec(
+        select(DocumentRow.fetched_at)
+        .join(EntryRow, col(EntryRow.document_id) == DocumentRow.id)
+        .where(EntryRow.id == claim.entry_id)
+    ).one()
+
+
+def _subject_key(subject: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", subject).casefold().split())

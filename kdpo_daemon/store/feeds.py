@@ -1,0 +1,177 @@
+"""Feeds, their documents and entries.  Fetching and parsing are done elsewhere."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from kdpo_daemon.errors import StoreError
+from kdpo_daemon.records import Claim, Entry, Feed, Fetched, IngestCounts, Trust
+from kdpo_daemon.store.rows import found, record_of
+from kdpo_daemon.store.tables import ClaimRow, DocumentRow, EntryRow, FeedRow
+
+
+def add_feed(  # noqa: PLR0913 one argument per column
+    tx: Session,
+    name: str,
+    url: str,
+    trust: Trust,
+    every_s: int,
+    allow_private: bool,
+    now: datetime,
+) -> Feed:
+    """Give the feed, made or brought to these settings; due at once if new.
+
+    StoreError when the name belongs to another URL.
+    """
+    row = _by_name(tx, name)
+    if row is None:
+        row = FeedRow(
+            name=name,
+            url=url,
+            trust=trust,
+            every_s=every_s,
+            allow_private=allow_private,
+            enabled=True,
+            next_poll_at=now,
+        )
+    elif row.url != url:
+        raise StoreError(
+            f"the name belongs to {row.url}",
+            subject=f"feed {name}",
+            hint="Choose another name for another URL",
+        )
+    row.trust, row.every_s, row.allow_private = trust, every_s, allow_private
+    tx.add(row)
+    tx.flush()
+    return record_of(Feed, row)
+
+
+def import_feed(tx: Session, name: str, trust: Trust, now: datetime) -> Feed:
+    """Give the feed that stands for an imported file: it is never polled."""
+    feed = add_feed(tx, name, f"file:{name}", trust, 0, False, now)
+    row = _row(tx, feed.id)
+    row.enabled = False
+    tx.flush()
+    return record_of(Feed, row)
+
+
+def list_feeds(tx: Session) -> list[Feed]:
+    """Give all feeds by name."""
+    rows = tx.exec(select(FeedRow).order_by(FeedRow.name))
+    return [record_of(Feed, row) for row in rows]
+
+
+def get_feed(tx: Session, name: str) -> Feed:
+    """Give a feed; StoreError, with the names that exist, when there is none."""
+    row = _by_name(tx, name)
+    if row is None:
+        names = ", ".join(feed.name for feed in list_feeds(tx))
+        raise StoreError(
+            "no such feed", subject=f"feed {name}", hint=f"Known feeds: {names or 'none'}"
+        )
+    return record_of(Feed, row)
+
+
+def due_feeds(tx: Session, now: datetime) -> list[Feed]:
+    """Give the feeds whose time to be polled has come, the longest waiting first."""
+    rows = tx.exec(
+        select(FeedRow)
+        .where(col(FeedRow.enabled), FeedRow.next_poll_at <= now)
+        .order_by(col(FeedRow.next_poll_at), col(FeedRow.id))
+    )
+    return [record_of(Feed, row) for row in rows]
+
+
+def record_poll(
+    tx: Session,
+    feed_id: int,
+    fetched: Fetched,
+    entries: Sequence[tuple[Entry, Sequence[Claim]]],
+    now: datetime,
+    next_poll_at: datetime,
+) -> IngestCounts:
+    """Put down a poll that went well: new wordings with their claims, and when to poll again.
+
+    The document is kept if an entry is new or reads otherwise than before.  Gives how many
+    entries were new, changed and the same.
+    """
+    feed = _row(tx, feed_id)
+    feed.etag, feed.last_modified = fetched.etag, fetched.last_modified
+    feed.last_polled_at, feed.next_poll_at = now, next_poll_at
+    feed.failures, feed.last_error = 0, None
+    counts = {"new": 0, "changed": 0, "same": 0}
+    for entry, claims in entries:
+        news = _news(tx, feed_id, entry)
+        counts[news] += 1
+        if news != "same":
+            _save_entry(tx, _document(tx, feed_id, fetched, now), entry, claims)
+    return IngestCounts(**counts)
+
+
+def record_failure(
+    tx: Session, feed_id: int, error: str, now: datetime, next_poll_at: datetime, disable: bool
+) -> None:
+    """Put down a poll that failed and when to try again; `disable` stops polling for good."""
+    feed = _row(tx, feed_id)
+    feed.last_error, feed.last_polled_at, feed.next_poll_at = error, now, next_poll_at
+    feed.failures += 1
+    feed.enabled = feed.enabled and not disable
+
+
+def _by_name(tx: Session, name: str) -> FeedRow | None:
+    return tx.exec(select(FeedRow).where(FeedRow.name == name)).first()
+
+
+def _row(tx: Session, feed_id: int) -> FeedRow:
+    return found(tx.get(FeedRow, feed_id), f"feed:{feed_id}")
+
+
+def _news(tx: Session, feed_id: int, entry: Entry) -> str:
+    hashes = tx.exec(
+        select(EntryRow.content_hash).where(EntryRow.feed_id == feed_id, EntryRow.key == entry.key)
+    ).all()
+    if entry.content_hash in hashes:
+        return "same"
+    return "changed" if hashes else "new"
+
+
+def _document(tx: Session, feed_id: int, fetched: Fetched, now: datetime) -> DocumentRow:
+    body = fetched.body or b""
+    sha256 = hashlib.sha256(body).hexdigest()
+    row = tx.exec(
+        select(DocumentRow).where(DocumentRow.feed_id == feed_id, DocumentRow.sha256 == sha256)
+    ).first()
+    if row is None:
+        row = DocumentRow(
+            feed_id=feed_id,
+            url=fetched.url,
+            fetched_at=now,
+            sha256=sha256,
+            content_type=fetched.content_type,
+            body=body,
+        )
+        tx.add(row)
+        tx.flush()
+    return row
+
+
+def _save_entry(tx: Session, document: DocumentRow, entry: Entry, claims: Sequence[Claim]) -> None:
+    row = EntryRow(
+        document_id=document.id,
+        feed_id=document.feed_id,
+        key=entry.key,
+        content_hash=entry.content_hash,
+        title=entry.title,
+        link=entry.link,
+        published_at=entry.published_at,
+        summary=entry.summary,
+        fact=asdict(entry.fact) if entry.fact else None,
+    )
+    tx.add(row)
+    tx.flush()
+    for claim in claims:
+        tx.add(ClaimRow(entry_id=row.id, **asdict(claim)))
+        tx.flush()  # one by one, so that ids follow the order of the entry
