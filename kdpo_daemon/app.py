@@ -1,0 +1,280 @@
+"""Builds the real things from the settings, and runs them in order.
+
+The only reader of clock, environment and chance.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from random import SystemRandom
+from uuid import uuid4
+
+from kdpo_daemon import packs
+from kdpo_daemon.errors import SettingsError, StoreError
+from kdpo_daemon.facts.relations import Pack, read_pack
+from kdpo_daemon.model_dir import end_token_id, model_sha256
+from kdpo_daemon.records import Form, Lease, NewProbe, ProbeKind, Prompt
+from kdpo_daemon.serving import Replica
+from kdpo_daemon.settings import Settings, api_key
+from kdpo_daemon.stages import Progress, Report, accept, baseline, deploy
+from kdpo_daemon.stages.ingest import Ingest
+from kdpo_daemon.stages.judge import Judge
+from kdpo_daemon.stages.plan import Curriculum, Plan
+from kdpo_daemon.stages.sync import Sync
+from kdpo_daemon.stages.train import BaseModel, Train
+from kdpo_daemon.store import leases
+from kdpo_daemon.store.db import Database
+from kdpo_daemon.tuner import Tuner
+
+#: The lease that whoever changes facts, adapters or servers must hold.
+_WRITER = "writer"
+
+
+def clock() -> datetime:
+    """Give the time, in UTC."""
+    return datetime.now(UTC)
+
+
+def read_settings(file: Path) -> Settings:
+    """Read kdpo.toml and the environment."""
+    return Settings.read(file, frozenset(os.environ))
+
+
+def silent(_what: str, _done: int, _of: int) -> None:
+    """Tell nobody about progress."""
+
+
+@dataclass
+class App:
+    """The parts of a running daemon, built when first used: `kdpo status` needs no server."""
+
+    settings: Settings
+    progress: Progress = silent
+    lease: Lease | None = None
+    _lost: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def db(self) -> Database:
+        """The database; whether its schema is right is asked by `ready_db`."""
+        return Database(self.settings.database.url)
+
+    def ready_db(self) -> Database:
+        """Give the database.  StoreError unless its schema is the one this version wants."""
+        self.db.check()
+        return self.db
+
+    @cached_property
+    def pack(self) -> Pack:
+        """The shipped relations and the operator's own."""
+        own = [_read(path, "intake.packs") for path in self.settings.intake.packs]
+        return read_pack([packs.text("relations.toml"), *own])
+
+    @cached_property
+    def curriculum(self) -> Curriculum:
+        """What may be asked and taught besides the facts."""
+        intake = self.settings.intake
+        judged = _lines(intake.general_probes, "general_probes.jsonl")
+        kept = _lines(intake.general_keep, "general_keep.jsonl")
+        return Curriculum(
+            pack=self.pack,
+            general_probes=tuple(
+                NewProbe(ProbeKind.GENERAL, _prompt(one), tuple(one["expected"]), None)
+                for one in judged
+            ),
+            general_keep=tuple(_prompt(one) for one in kept),
+        )
+
+    @cached_property
+    def replicas(self) -> tuple[Replica, ...]:
+        """Every configured server, the canary first."""
+        settings = self.settings
+        return tuple(
+            Replica(
+                server.name,
+                server.url,
+                settings.model.name,
+                key.get_secret_value() if (key := api_key(server)) else None,
+                settings.client,
+                settings.serving.adapters,
+            )
+            for server in settings.servers
+        )
+
+    @cached_property
+    def base(self) -> BaseModel:
+        """The base model's directory and hash; reading the weights takes a second or more."""
+        path = self.settings.model.path
+        return BaseModel(path, model_sha256(path))
+
+    @cached_property
+    def tuner(self) -> Tuner:
+        """What trains."""
+        return Tuner(self.settings.training)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the writer's lease, renewed in the background.
+
+        Raises:
+            StoreError: another daemon holds it.
+
+        """
+        ttl = self.settings.daemon.lease_s
+        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        with self.ready_db().begin() as tx:
+            self.lease = leases.acquire(tx, _WRITER, holder, clock(), ttl)
+        stop = threading.Event()
+        keeper = threading.Thread(target=self._renew, args=(ttl, stop), daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            keeper.join()
+            with self.db.begin() as tx:
+                leases.release(tx, self.lease)
+            self.lease = None
+
+    def _renew(self, ttl: int, stop: threading.Event) -> None:
+        while not stop.wait(ttl / 4):
+            try:
+                with self.db.begin() as tx:
+                    if self.lease is not None:
+                        self.lease = leases.renew(tx, self.lease, clock(), ttl)
+            except StoreError:
+                self._lost.set()  # the next stage will refuse to begin
+                return
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether another daemon has taken over."""
+        return self._lost.is_set()
+
+    def stop(self) -> None:
+        """Ask a training child to end; its batch is trained again at the next start."""
+        self.tuner.stop()
+
+    def stages(self) -> list[tuple[str, Callable[[], Report]]]:
+        """Give the stages of one cycle, in order, ready to be called.  Needs the lease."""
+        return [
+            ("ingest", self.ingest),
+            ("accept", self.accept),
+            ("baseline", self._baseline),
+            ("sync", self.sync),
+            ("plan", self._plan),
+            ("train", self._train),
+            ("judge", self._judge),
+            ("deploy", self._deploy),
+            ("sync", self.sync),
+        ]
+
+    def ingest(self, only: str | None = None) -> Report:
+        """Poll the feeds that are due, or the one that is named."""
+        return Ingest(
+            db=self.db,
+            policy=self.settings.fetch,
+            pack=self.pack,
+            clock=clock,
+            rng=SystemRandom(),
+            progress=self.progress,
+        ).run(only)
+
+    def accept(self) -> Report:
+        """Decide on claims."""
+        return accept.run(self.db, self.pack, self.settings.acceptance, clock)
+
+    def sync(self) -> Report:
+        """Bring the servers to what is wanted."""
+        serving = self.settings.serving
+        return Sync(
+            db=self.db,
+            replicas=self.replicas,
+            alias=serving.alias,
+            mode=serving.mode,
+            max_tokens=self.settings.plan.max_tokens,
+            fencing=self._fencing(),
+            clock=clock,
+        ).run()
+
+    def _baseline(self) -> Report:
+        adapters_dir = self.settings.serving.adapters
+        return baseline.run(
+            self.db, self.tuner, lambda: self.base, adapters_dir, self._fencing(), clock
+        )
+
+    def _plan(self) -> Report:
+        return Plan(
+            db=self.db,
+            replica=self.replicas[0],
+            alias=self.settings.serving.alias,
+            end_token=end_token_id(self.settings.model.path),
+            curriculum=self.curriculum,
+            policy=self.settings.plan,
+            clock=clock,
+            progress=self.progress,
+        ).run()
+
+    def _train(self) -> Report:
+        return Train(
+            db=self.db,
+            tuner=self.tuner,
+            base=lambda: self.base,
+            recipe=self.settings.recipe,
+            work=self.settings.daemon.state / "orders",
+            adapters_dir=self.settings.serving.adapters,
+            clock=clock,
+            progress=self.progress,
+        ).run()
+
+    def _judge(self) -> Report:
+        path = self.settings.intake.perplexity_text
+        return Judge(
+            db=self.db,
+            replica=self.replicas[0],
+            base_name=self.settings.model.name,
+            gate=self.settings.gate,
+            text=_read(path, "intake.perplexity_text") if path else packs.text("perplexity.txt"),
+            max_tokens=self.settings.plan.max_tokens,
+            clock=clock,
+            progress=self.progress,
+        ).run()
+
+    def _deploy(self) -> Report:
+        return deploy.run(self.db, self.settings.retry, self._fencing(), clock)
+
+    def _fencing(self) -> int:
+        if self._lost.is_set() or self.lease is None:
+            raise StoreError(
+                "the writer's lease is not held",
+                subject="lease",
+                hint="another daemon has taken over; stop this one or the other",
+            )
+        return self.lease.fencing
+
+
+def _read(path: Path, key: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"cannot be read: {error}", subject=f"{key} = {path}", hint="correct it in kdpo.toml"
+        ) from error
+
+
+def _lines(own: Path | None, shipped: str) -> list[dict[str, str]]:
+    text = _read(own, "intake") if own else packs.text(shipped)
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise SettingsError(f"not JSONL: {error}", subject=str(own or shipped)) from error
+
+
+def _prompt(line: dict[str, str]) -> Prompt:
+    return Prompt(Form(line["form"]), line["prompt"])

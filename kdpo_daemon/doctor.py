@@ -1,0 +1,66 @@
+"""Checks everything the daemon needs, and says what to do about each problem.  Mends nothing."""
+
+from collections.abc import Callable
+
+from kdpo_daemon.app import App
+from kdpo_daemon.errors import KdpoError
+from kdpo_daemon.model_dir import end_token_id, model_sha256
+from kdpo_daemon.serving import Problem, check
+from kdpo_daemon.store import deployments, feeds
+
+
+def examine(app: App) -> list[Problem]:
+    """Check database, model, packs, servers and feeds; one failing check does not stop the rest."""
+    problems: list[Problem] = []
+    for subject, act in (
+        ("database", lambda: _database(app)),
+        ("model", lambda: _model(app)),
+        ("packs", lambda: _packs(app)),
+        ("servers", lambda: _servers(app)),
+    ):
+        problems += _tried(subject, act)
+    return problems
+
+
+def _tried(subject: str, act: Callable[[], list[Problem]]) -> list[Problem]:
+    try:
+        return act()
+    except KdpoError as error:
+        return [Problem(error.subject or subject, error.message, error.hint)]
+
+
+def _database(app: App) -> list[Problem]:
+    with app.ready_db().begin() as tx:
+        failing = [feed for feed in feeds.list_feeds(tx) if feed.failures or not feed.enabled]
+        states = deployments.replicas(tx)
+    found = [
+        Problem(f"feed {feed.name}", feed.last_error, "see the message; `kdpo feeds poll` tries now")
+        for feed in failing
+        if feed.last_error
+    ]
+    found += [
+        Problem(f"server {one.name}", one.error, "the daemon goes on trying")
+        for one in states
+        if one.error
+    ]
+    return found
+
+
+def _model(app: App) -> list[Problem]:
+    end_token_id(app.settings.model.path)
+    model_sha256(app.settings.model.path)
+    return []
+
+
+def _packs(app: App) -> list[Problem]:
+    app.curriculum  # noqa: B018 - reading it is the check
+    return []
+
+
+def _servers(app: App) -> list[Problem]:
+    serving = app.settings.serving
+    found: list[Problem] = []
+    for replica in app.replicas:
+        rank = app.settings.serving.max_rank
+        found += check(replica, rank, serving.adapters, serving.mode)
+    return found

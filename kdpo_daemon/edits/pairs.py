@@ -1,0 +1,85 @@
+"""What the model says today -> what to teach it.  Pure.
+
+A pair is the new object (chosen) against the model's own teacher-forced argmax (rejected), after
+KDPO (arXiv 2406.09920): both arms have the same length, and where they agree nothing is taught.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kdpo_daemon.edits.scores import mentions
+from kdpo_daemon.records import Fact, ForcedToken, Pair, Prompt
+
+
+@dataclass(frozen=True)
+class PlanPolicy:
+    """How a batch is made."""
+
+    batch_size: int = 50  #: facts taught at once, at most
+    known_share: float = 0.8  #: a fact answered right in this share of its phrasings is known
+    neighbours: int = 4  #: other subjects asked per fact to judge locality
+    same_subject: int = 4  #: other questions about the subject asked per fact to judge locality
+    keep: int = 160  #: retention prompts per batch, at most
+    max_tokens: int = 24  #: longest answer asked for, in tokens
+    max_object_tokens: int = 32  #: a longer object is quarantined, not taught
+    seed: int = 0  #: of training; the batch's number is added
+
+
+class Prior(StrEnum):
+    """What the served model says about a fact before it is taught."""
+
+    NEW = "new"
+    OLD = "old"
+    OTHER = "other"
+
+
+def prior(answers: Iterable[str], fact: Fact, known_share: float) -> Prior:
+    """Read the answers to all phrasings of a fact: does the model know it already?
+
+    A base model rambles on after the right name, so the first sentence has to mention it.
+    """
+    texts = list(answers)
+    new = sum(mentions(text, [fact.object]) for text in texts)
+    if texts and new >= known_share * len(texts):
+        return Prior.NEW
+    if fact.old_object and any(mentions(text, [fact.old_object]) for text in texts):
+        return Prior.OLD
+    return Prior.OTHER
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A prompt and its two possible targets in the server's token ids; targets end with EOS."""
+
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    old: tuple[int, ...]
+
+
+def pair(
+    fact: Fact, prompt: Prompt, tokens: Tokens, forced: Sequence[ForcedToken], *, replay: bool
+) -> Pair:
+    """Build the preference pair of one phrasing.
+
+    Args:
+        fact: what is taught.
+        prompt: the phrasing.
+        tokens: the phrasing and its targets, as the server splits them.
+        forced: the served model's view of each position of the chosen target, in order.
+        replay: whether an earlier adapter has taught the fact already.
+
+    """
+    return Pair(
+        fact_id=fact.id,
+        form=prompt.form,
+        prompt=prompt.text,
+        subject=fact.subject,
+        chosen=fact.object,
+        prompt_ids=tokens.prompt,
+        chosen_ids=tokens.chosen,
+        rejected_ids=tuple(token.argmax_id for token in forced),
+        old_ids=tokens.old,
+        margin=sum(token.chosen_logprob - token.argmax_logprob for token in forced),
+        replay=replay,
+    )

@@ -1,0 +1,208 @@
+"""Every setting, composed from the policies' own dataclasses.  Read once, in `app`.
+
+Order: environment (`KDPO_SECTION__KEY`) over kdpo.toml over the default.  An unknown key is an
+error that names it.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from kdpo_daemon.edits.gate import GatePolicy
+from kdpo_daemon.edits.pairs import PlanPolicy
+from kdpo_daemon.edits.retry import RetryPolicy
+from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.facts.acceptance import AcceptancePolicy
+from kdpo_daemon.feeds.fetch import FetchPolicy
+from kdpo_daemon.orders import Recipe
+from kdpo_daemon.serving import AliasMode, ServingPolicy
+from kdpo_daemon.tuner import TunerPolicy
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """Where the state is."""
+
+    url: str = "sqlite:///kdpo.db"  #: SQLite file, or postgresql://user@host/name
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The base model, the same files for vLLM and for training."""
+
+    path: Path = Path("model")  #: Hugging Face directory
+    name: str = "base"  #: vLLM's --served-model-name
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """One vLLM server."""
+
+    name: str
+    url: str
+    api_key_file: Path | None = None  #: file that holds the key; never in the database or logs
+
+
+@dataclass(frozen=True)
+class ServingSettings:
+    """What clients ask for, and where the versions are."""
+
+    alias: str = "prod"  #: the model name that clients use
+    mode: AliasMode = AliasMode.PLUGIN  #: how the alias moves; see docs/serving.md
+    adapters: Path = Path("adapters")  #: the same absolute path for the daemon and every server
+
+
+@dataclass(frozen=True)
+class IntakeSettings:
+    """What feeds may say."""
+
+    packs: tuple[Path, ...] = ()  #: TOML files with relations of your own
+    general_probes: Path | None = None  #: JSONL of general probes instead of the shipped ones
+    general_keep: Path | None = None  #: JSONL of retention prompts instead of the shipped ones
+    perplexity_text: Path | None = None  #: text for perplexity instead of the shipped one
+
+
+@dataclass(frozen=True)
+class DaemonSettings:
+    """How `kdpo run` behaves."""
+
+    listen: str = "127.0.0.1:9464"  #: /livez, /readyz, /metrics
+    cycle_s: int = 60  #: a cycle starts this often; feeds have their own intervals
+    reconcile_s: int = 10  #: servers are compared with what is wanted this often
+    lease_s: int = 120  #: another daemon may take over after this long without a sign
+    state: Path = Path("state")  #: training orders and logs
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", env_prefix="KDPO_", env_nested_delimiter="__", frozen=True
+    )
+
+    database: DatabaseSettings = DatabaseSettings()
+    model: ModelSettings = ModelSettings()
+    servers: tuple[ServerSettings, ...] = Field(
+        default=(ServerSettings(name="local", url="http://127.0.0.1:8000"),), min_length=1
+    )
+    serving: ServingSettings = ServingSettings()
+    client: ServingPolicy = ServingPolicy()
+    intake: IntakeSettings = IntakeSettings()
+    fetch: FetchPolicy = FetchPolicy()
+    acceptance: AcceptancePolicy = AcceptancePolicy()
+    plan: PlanPolicy = PlanPolicy()
+    recipe: Recipe = Recipe()
+    training: TunerPolicy = TunerPolicy()
+    gate: GatePolicy = GatePolicy()
+    retry: RetryPolicy = RetryPolicy()
+    daemon: DaemonSettings = DaemonSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the hook's own signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment above the file, which comes in as init settings."""
+        return env_settings, init_settings
+
+    @classmethod
+    def read(cls, file: Path, environment: frozenset[str]) -> Self:
+        """Read kdpo.toml and the environment.
+
+        Args:
+            file: kdpo.toml; relative paths in it are taken from its folder.
+            environment: the names of all environment variables, to find misspelt KDPO_ ones,
+                which pydantic-settings would ignore.
+
+        Raises:
+            SettingsError: naming the key and what is wrong with it.
+
+        """
+        cls._refuse_unknown(environment)
+        try:
+            table = tomllib.loads(file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise SettingsError(
+                "no configuration", subject=str(file), hint="run `kdpo init`, or give --config"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"not valid TOML: {error}", subject=str(file)) from error
+        try:
+            return cls(**table)._anchored(file.resolve().parent)
+        except ValidationError as error:
+            raise SettingsError(_plain(error), subject=str(file)) from error
+
+    @classmethod
+    def _refuse_unknown(cls, environment: frozenset[str]) -> None:
+        for name in sorted(environment):
+            section = name.removeprefix("KDPO_").split("__")[0].lower()
+            if name.startswith("KDPO_") and "__" in name and section not in cls.model_fields:
+                raise SettingsError(
+                    f"there is no section {section!r}",
+                    subject=name,
+                    hint=f"sections are {', '.join(cls.model_fields)}",
+                )
+
+    def _anchored(self, folder: Path) -> Self:
+        """Give the settings with every relative path taken from the folder of kdpo.toml."""
+        changes: dict[str, Any] = {}
+        for name in ("model", "serving", "intake", "daemon"):
+            section = getattr(self, name)
+            values = dict(vars(section))
+            values.pop("__pydantic_initialised__", None)
+            changes[name] = type(section)(
+                **{key: _anchor(value, folder) for key, value in values.items()}
+            )
+        changes["servers"] = tuple(
+            ServerSettings(s.name, s.url, _anchor(s.api_key_file, folder)) for s in self.servers
+        )
+        changes["database"] = DatabaseSettings(_anchor_sqlite(self.database.url, folder))
+        return self.model_copy(update=changes)
+
+
+def api_key(server: ServerSettings) -> SecretStr | None:
+    """Read a server's key from its file.  SettingsError if the file cannot be read."""
+    if server.api_key_file is None:
+        return None
+    try:
+        return SecretStr(server.api_key_file.read_text("utf-8").strip())
+    except OSError as error:
+        raise SettingsError(
+            f"the API key cannot be read: {error.strerror}",
+            subject=f"servers.{server.name}",
+            hint=f"make {server.api_key_file} readable for the daemon",
+        ) from error
+
+
+def _anchor(value: V, folder: Path) -> V:
+    if isinstance(value, Path):
+        return folder / value  # type: ignore[return-value]
+    if isinstance(value, tuple):
+        return tuple(_anchor(one, folder) for one in value)  # type: ignore[return-value]
+    return value
+
+
+def _anchor_sqlite(url: str, folder: Path) -> str:
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or url == prefix + ":memory:":
+        return url
+    return prefix + str(folder / url.removeprefix(prefix))
+
+
+def _plain(error: ValidationError) -> str:
+    lines = []
+    for one in error.errors():
+        key = ".".join(str(part) for part in one["loc"])
+        unknown = one["type"] in {"extra_forbidden", "unexpected_keyword_argument"}
+        lines.append(f"{key}: {'unknown key' if unknown else one['msg']}")
+    return "; ".join(lines)

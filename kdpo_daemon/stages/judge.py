@@ -1,0 +1,125 @@
+"""A candidate -> scores and a verdict.
+
+The candidate is loaded on one server under its own name, where no client asks for it, and is
+asked every held-out probe there: what is judged is what would be served.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdpo_daemon.edits.gate import GatePolicy, judge
+from kdpo_daemon.edits.scores import candidate_scores
+from kdpo_daemon.records import (
+    Adapter,
+    Answer,
+    AnswerPurpose,
+    BatchStatus,
+    Fact,
+    Probe,
+    ProbeKind,
+    Score,
+    Verdict,
+)
+from kdpo_daemon.serving import Replica
+from kdpo_daemon.stages import Clock, Progress, Report
+from kdpo_daemon.store import adapters, audit, batches, probes
+from kdpo_daemon.store.db import Database
+from kdpo_daemon.tuner import verify
+
+_LOCALITY = (ProbeKind.SAME_SUBJECT, ProbeKind.SAME_RELATION, ProbeKind.GENERAL)
+#: Probes asked between two looks at the clock of the progress bar.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The stage with what it works on."""
+
+    db: Database
+    replica: Replica  #: the canary: the first server
+    base_name: str  #: the base model's name on the server
+    gate: GatePolicy
+    text: str  #: for perplexity
+    max_tokens: int
+    clock: Clock
+    progress: Progress
+
+    def run(self) -> Report:
+        """Judge the open batch's adapter, if it has one without a verdict."""
+        with self.db.begin() as tx:
+            batch = batches.open_batch(tx)
+            if batch is None or batch.status is not BatchStatus.TRAINED:
+                return Report("judge")
+            adapter = adapters.adapter_of_batch(tx, batch.id)
+            if adapter is None or adapters.verdict_of(tx, adapter.id) is not None:
+                return Report("judge")
+            taught = adapters.facts_in(tx, adapter.id)
+            asked = judged_probes(
+                [*probes.probes_of(tx, [f.id for f in taught]), *probes.general_probes(tx)]
+            )
+        verify(adapter.path)
+        self.replica.load(adapter.name, adapter.path)
+        before = self._base_answers([p for p in asked if p.kind in _LOCALITY])
+        after = self._answers(adapter.name, adapter.id, asked, AnswerPurpose.CANARY)
+        scores = self._scores(adapter, taught, asked, before, after)
+        return self._record(adapter, scores, judge(scores, self.gate))
+
+    def _base_answers(self, asked: Sequence[Probe]) -> dict[int, str]:
+        """Give the base model's answers; each probe is put to it once in its life."""
+        with self.db.begin() as tx:
+            known = probes.answers(tx, [p.id for p in asked], None, AnswerPurpose.BASE)
+        missing = [probe for probe in asked if probe.id not in known]
+        return known | self._answers(self.base_name, None, missing, AnswerPurpose.BASE)
+
+    def _answers(
+        self, model: str, adapter_id: int | None, asked: Sequence[Probe], purpose: AnswerPurpose
+    ) -> dict[int, str]:
+        said: dict[int, str] = {}
+        for start in range(0, len(asked), _CHUNK):
+            chunk = asked[start : start + _CHUNK]
+            self.progress(f"asking {model}", start, len(asked))
+            texts = self.replica.answer(model, [p.prompt for p in chunk], self.max_tokens)
+            said |= {probe.id: text for probe, text in zip(chunk, texts, strict=True)}
+        self.progress(f"asking {model}", len(asked), len(asked))
+        rows = [Answer(probe_id, text) for probe_id, text in said.items()]
+        with self.db.begin() as tx:
+            probes.save_answers(tx, rows, adapter_id, self.replica.name, purpose, self.clock())
+        return said
+
+    def _scores(
+        self,
+        adapter: Adapter,
+        taught: Sequence[Fact],
+        asked: Sequence[Probe],
+        before: dict[int, str],
+        after: dict[int, str],
+    ) -> list[Score]:
+        old = {fact.id: fact.old_object for fact in taught}
+        scores = candidate_scores(asked, before, after, old)
+        base = self.replica.perplexity(self.base_name, self.text)
+        now = self.replica.perplexity(adapter.name, self.text)
+        words = len(self.text.split())
+        return [
+            *scores,
+            Score("perplexity_ratio", now / base, words),
+            Score("perplexity", now, words),
+        ]
+
+    def _record(self, adapter: Adapter, scores: list[Score], verdict: Verdict) -> Report:
+        now = self.clock()
+        policy = {name: float(value) for name, value in vars(self.gate).items()}
+        with self.db.begin() as tx:
+            adapters.save_scores(tx, adapter.id, scores)
+            adapters.save_verdict(tx, adapter.id, verdict, "gate", policy, now)
+            detail: dict[str, object] = {
+                "ruling": verdict.ruling.value,
+                "reasons": list(verdict.reasons),
+            }
+            audit.record(tx, "gate", "adapter.judged", f"adapter:{adapter.name}", detail, now)
+        return Report("judge", {verdict.ruling.value: 1})
+
+
+def judged_probes(asked: Sequence[Probe]) -> list[Probe]:
+    """Leave out a locality probe that is an edited fact's own question by now."""
+    taught = {p.prompt for p in asked if p.kind not in _LOCALITY}
+    return [p for p in asked if p.kind not in _LOCALITY or p.prompt not in taught]

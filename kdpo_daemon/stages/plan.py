@@ -1,0 +1,248 @@
+"""Pending facts -> probes, the model's answers today, preference pairs, a batch.
+
+The served model is asked first: what it already knows is not edited.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, pair, prior
+from kdpo_daemon.errors import StoreError
+from kdpo_daemon.facts import relations
+from kdpo_daemon.facts.relations import Pack
+from kdpo_daemon.records import (
+    Answer,
+    AnswerPurpose,
+    Batch,
+    Fact,
+    FactStatus,
+    KeepPrompt,
+    NewProbe,
+    Pair,
+    Probe,
+    ProbeKind,
+    Prompt,
+)
+from kdpo_daemon.serving import Replica
+from kdpo_daemon.stages import Clock, Progress, Report
+from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
+from kdpo_daemon.store.db import Database
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+#: Requests to the server under way at once.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What may be asked and taught besides the facts themselves."""
+
+    pack: Pack
+    general_probes: tuple[NewProbe, ...]  #: judge only
+    general_keep: tuple[Prompt, ...]  #: train only
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stage with what it works on."""
+
+    db: Database
+    replica: Replica
+    alias: str  #: the model name that clients use; asked what it says today
+    end_token: int  #: ends a plain completion
+    curriculum: Curriculum
+    policy: PlanPolicy
+    clock: Clock
+    progress: Progress
+
+    def run(self) -> Report:
+        """Plan the next batch, unless one is under way or nothing is pending."""
+        with self.db.begin() as tx:
+            under_way = batches.open_batch(tx)
+            pending = facts.pending_facts(tx, self.clock(), self.policy.batch_size)
+        if under_way is not None or not pending:
+            return Report("plan")
+        asked = self._save_probes(pending)
+        unknown = self._drop_known(pending, asked)
+        if not unknown:
+            return Report("plan", {"known": len(pending)})
+        batch, refused = self._make_batch(unknown, asked)
+        counts = {"known": len(pending) - len(unknown), "batches": int(batch is not None)}
+        return Report("plan", counts, tuple(refused))
+
+    def _save_probes(self, pending: Sequence[Fact]) -> list[Probe]:
+        new = [*self.curriculum.general_probes]
+        with self.db.begin() as tx:
+            taken = {fact.subject for fact in facts.list_facts(tx)}
+            for fact in pending:
+                new += probes_for(fact, self.curriculum.pack, self.policy, frozenset(taken))
+            saved = probes.save_probes(tx, new, self.clock())
+        return [probe for probe in saved if probe.kind in (ProbeKind.EDIT, ProbeKind.PARAPHRASE)]
+
+    def _drop_known(self, pending: Sequence[Fact], asked: Sequence[Probe]) -> list[Fact]:
+        """Ask the served model every phrasing; set aside the facts that it knows."""
+        self.progress("asking the served model", 0, len(asked))
+        prompts = [probe.prompt for probe in asked]
+        texts = self.replica.answer(self.alias, prompts, self.policy.max_tokens)
+        said = {probe.id: text for probe, text in zip(asked, texts, strict=True)}
+        self.progress("asking the served model", len(asked), len(asked))
+        now = self.clock()
+        unknown: list[Fact] = []
+        with self.db.begin() as tx:
+            wanted = deployments.wanted(tx)
+            adapter_id = wanted.adapter.id if wanted else None
+            rows = [Answer(probe_id, text) for probe_id, text in said.items()]
+            probes.save_answers(tx, rows, adapter_id, self.replica.name, AnswerPurpose.PRIOR, now)
+            for fact in pending:
+                answers = [said[probe.id] for probe in asked if probe.fact_id == fact.id]
+                found = prior(answers, fact, self.policy.known_share)
+                detail: dict[str, object] = {"prior": found.value}
+                audit.record(tx, "daemon", "fact.probed", f"fact:{fact.id}", detail, now)
+                if found is Prior.NEW:
+                    reason = "the served model already answers with it"
+                    facts.set_fact_status(tx, [fact.id], FactStatus.KNOWN, reason, now)
+                else:
+                    unknown.append(fact)
+        return unknown
+
+    def _make_batch(
+        self, unknown: Sequence[Fact], asked: Sequence[Probe]
+    ) -> tuple[Batch | None, list[str]]:
+        with self.db.begin() as tx:
+            wanted = deployments.wanted(tx)
+            parent = wanted.adapter if wanted and wanted.adapter.batch_id else None
+            replays = [
+                fact
+                for fact in (adapters.facts_in(tx, parent.id) if parent else [])
+                if fact.status is FactStatus.LIVE
+            ]
+            again = probes.probes_of(tx, [fact.id for fact in replays])
+        new_pairs, refused = self._pairs(unknown, asked, replay=False)
+        old_pairs, _ = self._pairs(replays, again, replay=True)
+        kept = {pair_.fact_id for pair_ in new_pairs}
+        now = self.clock()
+        problems = [
+            f"{fact.subject}, {fact.relation}: {refused[fact.id]}"
+            for fact in unknown
+            if fact.id in refused
+        ]
+        with self.db.begin() as tx:
+            for fact_id, why in refused.items():
+                facts.set_fact_status(tx, [fact_id], FactStatus.QUARANTINED, why, now)
+                audit.record(
+                    tx, "daemon", "fact.quarantined", f"fact:{fact_id}", {"reason": why}, now
+                )
+        if not kept:
+            return None, problems
+        keep = self._keep([*unknown, *replays])
+        return self._save([*new_pairs, *old_pairs], keep, parent.id if parent else None), problems
+
+    def _save(self, pairs: list[Pair], keep: list[KeepPrompt], parent_id: int | None) -> Batch:
+        now = self.clock()
+        with self.db.begin() as tx:
+            batch = batches.save_batch(tx, parent_id, self.policy.seed, pairs, keep, now)
+            leaked = batches.overlap(tx, batch.id)
+            if leaked:
+                raise StoreError(
+                    f"held-out probes would enter training: {leaked[:3]}",
+                    subject=batch.adapter_name,
+                    hint="take these prompts out of the pack's train and keep phrasings",
+                )
+            new = sorted({one.fact_id for one in pairs if not one.replay})
+            replayed = sorted({one.fact_id for one in pairs if one.replay})
+            detail: dict[str, object] = {"facts": new, "replayed": replayed}
+            audit.record(tx, "daemon", "batch.planned", f"batch:{batch.adapter_name}", detail, now)
+        return batch
+
+    def _pairs(
+        self, taught: Sequence[Fact], asked: Sequence[Probe], *, replay: bool
+    ) -> tuple[list[Pair], dict[int, str]]:
+        """Give the pairs of every taught phrasing, and the facts that cannot be taught."""
+        by_id = {fact.id: fact for fact in taught}
+        wanted = [p for p in asked if p.kind is ProbeKind.EDIT and p.fact_id in by_id]
+
+        def one(probe: Probe) -> Pair:
+            return self._pair(by_id[probe.fact_id or 0], probe.prompt, replay=replay)
+
+        made = self._each("finding negatives", one, wanted)
+        longest = self.policy.max_object_tokens
+        refused = {
+            one.fact_id: f"the object takes {len(one.chosen_ids) - 1} tokens, at most {longest}"
+            for one in made
+            if len(one.chosen_ids) - 1 > longest
+        }
+        return [one for one in made if one.fact_id not in refused], refused
+
+    def _pair(self, fact: Fact, prompt: Prompt, *, replay: bool) -> Pair:
+        def target(text: str) -> tuple[int, ...]:
+            return self.replica.tokenize_target(prompt, text, self.end_token)
+
+        tokens = Tokens(
+            prompt=self.replica.tokenize(prompt),
+            chosen=target(fact.object),
+            old=target(fact.old_object) if fact.old_object else (),
+        )
+        forced = self.replica.forced(self.alias, tokens.prompt, tokens.chosen)
+        return pair(fact, prompt, tokens, forced, replay=replay)
+
+    def _keep(self, taught: Sequence[Fact]) -> list[KeepPrompt]:
+        prompts = keep_prompts(taught, self.curriculum, self.policy)
+
+        def one(prompt: Prompt) -> KeepPrompt:
+            return KeepPrompt(prompt, self.replica.tokenize(prompt))
+
+        return self._each("collecting prompts to keep", one, prompts)
+
+    def _each(self, what: str, act: Callable[[A], B], over: Sequence[A]) -> list[B]:
+        """Act on each through several connections, in order, telling the progress."""
+        done: list[B] = []
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for result in pool.map(act, over):
+                done.append(result)
+                self.progress(what, len(done), len(over))
+        return done
+
+
+def probes_for(
+    fact: Fact, pack: Pack, policy: PlanPolicy, taken: frozenset[str]
+) -> list[NewProbe]:
+    """Give all probes of one fact; `taken` are subjects with facts of their own."""
+    relation = pack.relations[fact.relation]
+    right = (fact.object,)
+
+    def made(
+        kind: ProbeKind, prompts: Sequence[Prompt], expected: tuple[str, ...]
+    ) -> list[NewProbe]:
+        return [NewProbe(kind, prompt, expected, fact.id) for prompt in prompts]
+
+    other = relations.same_subject(pack, relation, fact.subject, policy.same_subject)
+    neighbours = relations.neighbours(
+        pack, relation, fact.subject, fact.role, policy.neighbours, taken
+    )
+    return [
+        *made(ProbeKind.EDIT, relations.taught(relation, fact.subject, fact.role), right),
+        *made(ProbeKind.PARAPHRASE, relations.held_out(relation, fact.subject, fact.role), right),
+        *made(ProbeKind.SAME_SUBJECT, other, ()),
+        *made(ProbeKind.SAME_RELATION, neighbours, ()),
+    ]
+
+
+def keep_prompts(
+    taught: Sequence[Fact], curriculum: Curriculum, policy: PlanPolicy
+) -> list[Prompt]:
+    """Choose the prompts whose answers training must leave alone, half of them general ones."""
+    rng = Random(policy.seed)  # noqa: S311 - a choice of prompts, not a secret
+    special: dict[Prompt, None] = {}
+    for fact in taught:
+        relation = curriculum.pack.relations[fact.relation]
+        made = relations.keep_prompts(curriculum.pack, relation, fact.subject, fact.role)
+        special.update(dict.fromkeys(made))
+    general = list(curriculum.general_keep)
+    half = policy.keep // 2
+    chosen = rng.sample(list(special), min(len(special), half))
+    return chosen + rng.sample(general, min(len(general), policy.keep - len(chosen)))

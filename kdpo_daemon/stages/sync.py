@@ -1,0 +1,169 @@
+"""The newest deployment row -> what every server serves under the alias.
+
+Works like a controller: it asks each server what it has and does what is missing, so a restarted
+server, a half-finished roll-out and a rollback are one and the same case.
+"""
+
+from dataclasses import dataclass
+
+from kdpo_daemon.edits.scores import normalise
+from kdpo_daemon.errors import AdapterError, ReplicaError
+from kdpo_daemon.records import (
+    Answer,
+    AnswerPurpose,
+    Deployment,
+    FactStatus,
+    ProbeKind,
+    ReplicaStatus,
+)
+from kdpo_daemon.serving import AliasMode, Replica
+from kdpo_daemon.stages import Clock, Report
+from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
+from kdpo_daemon.store.db import Database, Session
+from kdpo_daemon.tuner import verify
+
+#: Edit probes asked through the alias after it moved.
+_ASKED = 24
+#: Share of them that must be answered as the canary answered; below, the move is taken back.
+_AGREE = 0.9
+
+
+@dataclass(frozen=True)
+class Sync:
+    """The stage with what it works on."""
+
+    db: Database
+    replicas: tuple[Replica, ...]
+    alias: str
+    mode: AliasMode
+    max_tokens: int
+    fencing: int
+    clock: Clock
+
+    def run(self) -> Report:
+        """Bring every server to the wanted adapter, the first server first."""
+        with self.db.begin() as tx:
+            wanted = deployments.wanted(tx)
+        if wanted is None:
+            return Report("sync")
+        moved, problems = 0, []
+        for replica in self.replicas:
+            try:
+                moved += self._bring(replica, wanted)
+            except (ReplicaError, AdapterError) as error:
+                problems.append(str(error))
+                self._note(replica, ReplicaStatus.FAILED, str(error))
+                if moved == 0 and replica is self.replicas[0]:
+                    break  # what the first server refuses is not tried on the others
+        if not problems:
+            with self.db.begin() as tx:
+                _settle(tx, wanted, self.clock)
+        return Report("sync", {"moved": moved}, tuple(problems))
+
+    def _bring(self, replica: Replica, wanted: Deployment) -> bool:
+        """Move the alias on one server if it serves something else.  Tells whether it moved."""
+        name = wanted.adapter.name
+        if replica.served_by(self.alias) == name:
+            self._live(replica, wanted)
+            self._drop_canaries(replica)
+            return False
+        verify(wanted.adapter.path)
+        self._note(replica, ReplicaStatus.LOADING, "")
+        replica.promote(self.alias, wanted.adapter, self.mode)
+        if not self._answers_as_judged(replica, wanted):
+            self._take_back(replica, wanted)
+            raise ReplicaError(
+                f"{self.alias} does not answer as {name} did when it was judged",
+                subject=replica.name,
+                hint="the version before is wanted again; see `kdpo audit show`",
+            )
+        self._live(replica, wanted)
+        self._drop_canaries(replica)
+        return True
+
+    def _answers_as_judged(self, replica: Replica, wanted: Deployment) -> bool:
+        """Ask some edit probes through the alias and compare with the canary's answers."""
+        with self.db.begin() as tx:
+            taught = adapters.facts_in(tx, wanted.adapter.id)
+            asked = [
+                probe
+                for probe in probes.probes_of(tx, [fact.id for fact in taught])
+                if probe.kind is ProbeKind.EDIT
+            ]
+            canary = probes.answers(
+                tx, [p.id for p in asked], wanted.adapter.id, AnswerPurpose.CANARY
+            )
+        asked = [probe for probe in asked if probe.id in canary]
+        asked = asked[:: max(1, len(asked) // _ASKED)][:_ASKED]
+        if not asked:
+            return True  # version 0 teaches nothing
+        texts = replica.answer(self.alias, [p.prompt for p in asked], self.max_tokens)
+        rows = [Answer(probe.id, text) for probe, text in zip(asked, texts, strict=True)]
+        with self.db.begin() as tx:
+            probes.save_answers(
+                tx, rows, wanted.adapter.id, replica.name, AnswerPurpose.SERVED, self.clock()
+            )
+        agree = sum(normalise(row.text) == normalise(canary[row.probe_id]) for row in rows)
+        return agree >= _AGREE * len(rows)
+
+    def _take_back(self, replica: Replica, failed: Deployment) -> None:
+        """Want the version again that was wanted before the failed one."""
+        now = self.clock()
+        with self.db.begin() as tx:
+            newest = deployments.wanted(tx)
+            if newest is None or newest.id != failed.id:
+                return
+            earlier = [
+                one
+                for one in deployments.list_deployments(tx)
+                if one.id < failed.id and one.adapter.id != failed.adapter.id
+            ]
+            if not earlier:
+                return
+            before = max(earlier, key=lambda one: one.id)
+            reason = f"{replica.name} did not answer as {failed.adapter.name} was judged"
+            deployments.deploy(tx, before.adapter.id, "sync", reason, self.fencing, now)
+            detail: dict[str, object] = {"failed": failed.adapter.name, "reason": reason}
+            subject = f"adapter:{before.adapter.name}"
+            audit.record(tx, "sync", "deployment.reverted", subject, detail, now)
+
+    def _live(self, replica: Replica, wanted: Deployment) -> None:
+        now = self.clock()
+        with self.db.begin() as tx:
+            if deployments.mark_live(tx, replica.name, wanted, now):
+                detail: dict[str, object] = {"adapter": wanted.adapter.name, "why": wanted.reason}
+                subject = f"replica:{replica.name}"
+                audit.record(tx, wanted.actor, "replica.live", subject, detail, now)
+
+    def _note(self, replica: Replica, status: ReplicaStatus, error: str) -> None:
+        with self.db.begin() as tx:
+            deployments.set_replica(tx, replica.name, replica.url, status, error, self.clock())
+
+    def _drop_canaries(self, replica: Replica) -> None:
+        """Unload versions under their own names, but the one that waits for its verdict."""
+        with self.db.begin() as tx:
+            under_way = batches.open_batch(tx)
+        keep = {under_way.adapter_name} if under_way else set()
+        for name in replica.canaries():
+            if name not in keep:
+                replica.unload(name)
+
+
+def _settle(tx: Session, wanted: Deployment, clock: Clock) -> None:
+    """Set the facts' status by what is served now."""
+    now = clock()
+    name = wanted.adapter.name
+    inside = {fact.id: fact for fact in adapters.facts_in(tx, wanted.adapter.id)}
+    taught = [
+        fact.id
+        for fact in inside.values()
+        if fact.status in (FactStatus.PLANNED, FactStatus.ROLLED_BACK)
+    ]
+    facts.set_fact_status(tx, taught, FactStatus.LIVE, f"served by {name}", now)
+    gone = [f.id for f in facts.facts_with(tx, FactStatus.LIVE) if f.id not in inside]
+    reason = f"{name} is wanted again: {wanted.reason}"
+    facts.set_fact_status(tx, gone, FactStatus.ROLLED_BACK, reason, now)
+    for status, ids in ((FactStatus.LIVE, taught), (FactStatus.ROLLED_BACK, gone)):
+        for fact_id in ids:
+            detail: dict[str, object] = {"adapter": name}
+            audit.record(tx, wanted.actor, f"fact.{status.value}", f"fact:{fact_id}", detail, now)
