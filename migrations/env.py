@@ -9,7 +9,7 @@ from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 
-from kdpo_daemon.store.tables import Row
+from kdpo_daemon.store.tables import FeedRow
 
 # A migration must do the same in years: it names no type of ours.
 PLAIN = {"Utc": "sa.DateTime(timezone=True)", "Words": "sa.Text()", "AutoString": "sa.String()"}
@@ -22,7 +22,7 @@ def render(kind: str, column: object, _: object) -> str | Literal[False]:
 def migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Row.metadata,
+        target_metadata=FeedRow.metadata,
         render_as_batch=True,
         compare_type=True,
         render_item=render,

@@ -45,7 +45,7 @@ def record(
 
 
 def events(
-    tx: Session, after: int = 0, limit: int = 100, subject: str | None = None
+    tx: Session, after: int = 0, limit: int | None = None, subject: str | None = None
 ) -> list[AuditEvent]:
     """Give the lines that follow line `after`, about one subject or all, oldest first."""
     query = select(AuditRow).where(AuditRow.id > after).order_by(col(AuditRow.id)).limit(limit)

@@ -16,6 +16,8 @@ from sqlmodel import Session
 
 from kdpo_daemon.errors import StoreError
 
+__all__ = ["AUDIT_LOCK", "LEASE_LOCK", "Database", "Session", "lock"]
+
 # Any two numbers that no other program uses on the same PostgreSQL database.
 UPGRADE_LOCK = 0x6B64706F01
 AUDIT_LOCK = 0x6B64706F02

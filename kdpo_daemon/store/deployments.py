@@ -4,7 +4,6 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records import Deployment, ReplicaState, ReplicaStatus, Served
 from kdpo_daemon.store.adapters import get_adapter
 from kdpo_daemon.store.rows import record_of
@@ -35,7 +34,7 @@ def wanted(tx: Session) -> Deployment | None:
     return next(iter(list_deployments(tx, limit=1)), None)
 
 
-def list_deployments(tx: Session, limit: int = 20) -> list[Deployment]:
+def list_deployments(tx: Session, limit: int | None = None) -> list[Deployment]:
     """Give deployments, newest first."""
     rows = tx.exec(select(DeploymentRow).order_by(col(DeploymentRow.id).desc()).limit(limit))
     return [record_of(Deployment, row, adapter=get_adapter(tx, row.adapter_id)) for row in rows]
@@ -45,9 +44,8 @@ def set_replica(
     tx: Session, name: str, url: str, state: ReplicaStatus, error: str, now: datetime
 ) -> None:
     """Put down how far a replica is.  That it takes traffic is put down by `mark_live`."""
-    row = _replica(tx, name) or ReplicaRow(name=name, url=url, state=state, checked_at=now)
+    row = _replica_row(tx, name, now)
     row.url, row.state, row.error, row.checked_at = url, state, error, now
-    tx.add(row)
     tx.flush()
 
 
@@ -57,23 +55,19 @@ def replicas(tx: Session) -> list[ReplicaState]:
     return [record_of(ReplicaState, row) for row in rows]
 
 
-def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) -> None:
+def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) -> bool:
     """Put down that a replica answers with a deployment from now on, and no more with another.
 
-    StoreError when `set_replica` has never named the replica.
+    Tells whether that is news.
     """
-    row = _replica(tx, replica)
-    if row is None:
-        raise StoreError(
-            "no such replica", subject=f"replica {replica}", hint="Check the settings"
-        )
+    row = _replica_row(tx, replica, now)
     row.state, row.error, row.checked_at = ReplicaStatus.LIVE, "", now
     row.deployment_id = deployment.id
     standing = tx.exec(
         select(ServedRow).where(ServedRow.replica == replica, col(ServedRow.live_until).is_(None))
     ).first()
     if standing and standing.deployment_id == deployment.id:
-        return
+        return False
     if standing:
         standing.live_until = now
         tx.flush()  # first, so that no replica ever has two open intervals
@@ -86,9 +80,10 @@ def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) 
         )
     )
     tx.flush()
+    return True
 
 
-def served(tx: Session, limit: int = 100) -> list[Served]:
+def served(tx: Session, limit: int | None = None) -> list[Served]:
     """Give the intervals in which replicas answered with adapters, newest first."""
     rows = tx.exec(
         select(ServedRow, AdapterRow.name)
@@ -99,5 +94,10 @@ def served(tx: Session, limit: int = 100) -> list[Served]:
     return [record_of(Served, row, adapter=adapter) for row, adapter in rows]
 
 
-def _replica(tx: Session, name: str) -> ReplicaRow | None:
-    return tx.exec(select(ReplicaRow).where(ReplicaRow.name == name)).first()
+def _replica_row(tx: Session, name: str, now: datetime) -> ReplicaRow:
+    row = tx.exec(select(ReplicaRow).where(ReplicaRow.name == name)).first()
+    if row is None:
+        row = ReplicaRow(name=name, url="", state=ReplicaStatus.ABSENT, checked_at=now)
+        tx.add(row)
+        tx.flush()
+    return row

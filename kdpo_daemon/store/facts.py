@@ -4,21 +4,37 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, case
+from sqlalchemy import ColumnElement, and_, case, func
 from sqlmodel import Session, col, or_, select
 
-from kdpo_daemon.records import Claim, Decision, Fact, FactStatus, OpenClaim, Ruling
+from kdpo_daemon.records import (
+    AskedAnswer,
+    Claim,
+    Decision,
+    Evidence,
+    Fact,
+    FactStatus,
+    FactStory,
+    OpenClaim,
+    Ruling,
+    Teaching,
+)
+from kdpo_daemon.store import adapters, deployments
 from kdpo_daemon.store.rows import found, record_of
 from kdpo_daemon.store.tables import (
+    AdapterFactRow,
+    AdapterRow,
+    AnswerRow,
     ClaimRow,
     DocumentRow,
     EntryRow,
     FactRow,
     FeedRow,
+    ProbeRow,
 )
 
 
-def open_claims(tx: Session, limit: int) -> list[OpenClaim]:
+def open_claims(tx: Session, limit: int | None = None) -> list[OpenClaim]:
     """Give claims that wait for a decision, oldest first.
 
     Beyond `limit`, claims held without an approval give way: they have had their turn.
@@ -38,6 +54,14 @@ def open_claims(tx: Session, limit: int) -> list[OpenClaim]:
         for row, feed, observed_at in rows
     ]
     return sorted(claims, key=lambda claim: claim.id)
+
+
+def held_claims(tx: Session) -> list[tuple[OpenClaim, str]]:
+    """Give the claims that are held, each with the reason, oldest first."""
+    reasons = dict(
+        tx.exec(select(ClaimRow.id, ClaimRow.reason).where(ClaimRow.ruling == Ruling.HELD)).all()
+    )
+    return [(one, reasons[one.id]) for one in open_claims(tx) if one.id in reasons]
 
 
 def approve(tx: Session, claim_id: int, by: str, now: datetime) -> None:
@@ -78,12 +102,20 @@ def get_fact(tx: Session, fact_id: int) -> Fact:
     return record_of(Fact, found(tx.get(FactRow, fact_id), f"fact:{fact_id}"))
 
 
-def list_facts(tx: Session, status: FactStatus | None = None, limit: int = 100) -> list[Fact]:
+def list_facts(
+    tx: Session, status: FactStatus | None = None, limit: int | None = None
+) -> list[Fact]:
     """Give the newest facts, of one status or of all."""
     query = select(FactRow).order_by(col(FactRow.id).desc()).limit(limit)
     if status is not None:
         query = query.where(FactRow.status == status)
     return [record_of(Fact, row) for row in tx.exec(query)]
+
+
+def count_by_status(tx: Session) -> dict[FactStatus, int]:
+    """Give how many facts there are of each status; a status without facts is left out."""
+    query = select(FactRow.status, func.count()).group_by(col(FactRow.status))
+    return {FactStatus(status): number for status, number in tx.exec(query)}
 
 
 def facts_with(tx: Session, status: FactStatus) -> list[Fact]:
@@ -123,6 +155,40 @@ def set_fact_status(  # noqa: PLR0913 one argument per column
         row.changed_at = now
         row.attempts += failed_attempt
     tx.flush()
+
+
+def evidence(tx: Session, fact_id: int) -> bytes:
+    """Give the document that a fact rests on, byte for byte as it was fetched."""
+    return _origin(tx, fact_id)[3].body
+
+
+def story(tx: Session, fact_id: int) -> FactStory:
+    """Give all that is on record about a fact, from its evidence to the servers."""
+    claim, entry, feed, document = _origin(tx, fact_id)
+    said = record_of(
+        Evidence,
+        claim,
+        feed=feed.name,
+        url=document.url,
+        fetched_at=document.fetched_at,
+        sha256=document.sha256,
+        key=entry.key,
+        title=entry.title,
+        link=entry.link,
+        published_at=entry.published_at,
+        claim=record_of(Claim, claim),
+    )
+    taught_by = tx.exec(
+        select(AdapterFactRow.adapter_id)
+        .where(AdapterFactRow.fact_id == fact_id)
+        .order_by(col(AdapterFactRow.adapter_id))
+    )
+    return FactStory(
+        fact=get_fact(tx, fact_id),
+        evidence=said,
+        answers=_asked(tx, fact_id),
+        teachings=tuple(_teaching(tx, adapter_id) for adapter_id in taught_by),
+    )
 
 
 def _facts(
@@ -168,3 +234,50 @@ def _observed_at(tx: Session, claim: ClaimRow) -> datetime:
 
 def _subject_key(subject: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", subject).casefold().split())
+
+
+def _origin(tx: Session, fact_id: int) -> tuple[ClaimRow, EntryRow, FeedRow, DocumentRow]:
+    row = tx.exec(
+        select(ClaimRow, EntryRow, FeedRow, DocumentRow)
+        .join(FactRow, col(FactRow.claim_id) == ClaimRow.id)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
+        .join(DocumentRow, col(EntryRow.document_id) == DocumentRow.id)
+        .where(FactRow.id == fact_id)
+    ).first()
+    claim, entry, feed, document = found(row, f"fact:{fact_id}")
+    return claim, entry, feed, document
+
+
+def _asked(tx: Session, fact_id: int) -> tuple[AskedAnswer, ...]:
+    rows = tx.exec(
+        select(AnswerRow, ProbeRow, AdapterRow)
+        .join(ProbeRow, col(AnswerRow.probe_id) == ProbeRow.id)
+        .join(AdapterRow, col(AnswerRow.adapter_id) == AdapterRow.id, isouter=True)
+        .where(ProbeRow.fact_id == fact_id)
+        .order_by(col(AnswerRow.asked_at), col(AnswerRow.id))
+    )
+    return tuple(
+        record_of(
+            AskedAnswer,
+            answer,
+            kind=probe.kind,
+            form=probe.form,
+            prompt=probe.prompt,
+            adapter=adapter.name if adapter else "",
+        )
+        for answer, probe, adapter in rows
+    )
+
+
+def _teaching(tx: Session, adapter_id: int) -> Teaching:
+    adapter = adapters.get_adapter(tx, adapter_id)
+    wanted = [d for d in deployments.list_deployments(tx) if d.adapter.id == adapter_id]
+    intervals = [one for one in deployments.served(tx) if one.adapter == adapter.name]
+    return Teaching(
+        adapter=adapter,
+        scores=tuple(adapters.scores_of(tx, adapter_id)),
+        verdict=adapters.verdict_of(tx, adapter_id),
+        deployments=tuple(reversed(wanted)),
+        served=tuple(reversed(intervals)),
+    )

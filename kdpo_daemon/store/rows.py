@@ -36,7 +36,7 @@ class Row(SQLModel):
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Row")).lower()
 
 
-def record_of(kind: type[Record], row: Row, **others: Any) -> Record:
+def record_of(kind: type[Record], row: Row, /, **others: Any) -> Record:
     """Give the record whose fields are the row's columns of the same names, and `others`."""
     names = [field.name for field in fields(kind) if field.name not in others]
     return kind(**{name: getattr(row, name) for name in names}, **others)

@@ -1,0 +1,173 @@
+"""The schema: from nothing to head and back, on both databases."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from kdpo_daemon.errors import StoreError
+from kdpo_daemon.store.db import Database
+from kdpo_daemon.store.tables import FeedRow
+
+METADATA = FeedRow.metadata
+Connect = Callable[[str], Database]
+
+
+def tables_in(database: Database) -> set[str]:
+    with database.begin() as tx:
+        return set(sa.inspect(tx.connection()).get_table_names())
+
+
+def test_an_empty_database_is_at_no_revision(empty_url: str, connect: Connect) -> None:
+    assert connect(empty_url).revision() is None
+
+
+def test_head_is_what_the_tables_say(empty_url: str, connect: Connect) -> None:
+    database = connect(empty_url)
+
+    database.upgrade()
+
+    with database.begin() as tx:
+        context = MigrationContext.configure(tx.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_every_check_constraint_of_the_tables_is_in_the_database(database: Database) -> None:
+    wanted = {
+        (table.name, constraint.name)
+        for table in METADATA.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, sa.CheckConstraint)
+    }
+
+    with database.begin() as tx:
+        inspector = sa.inspect(tx.connection())
+        there = {
+            (table, constraint["name"])
+            for table in METADATA.tables
+            for constraint in inspector.get_check_constraints(table)
+        }
+
+    assert len(wanted) == 11
+    assert there == wanted
+
+
+def test_head_can_be_taken_back_to_nothing_and_made_again(
+    empty_url: str, connect: Connect
+) -> None:
+    database = connect(empty_url)
+    database.upgrade()
+
+    database.downgrade("base")
+
+    assert tables_in(database) == {"alembic_version"}
+    database.upgrade()
+    database.check()
+
+
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    database.upgrade()
+
+    database.check()
+
+
+def test_check_refuses_an_empty_database_and_names_the_remedy(
+    empty_url: str, connect: Connect
+) -> None:
+    with pytest.raises(StoreError, match=r"at migration none.*kdpo db upgrade"):
+        connect(empty_url).check()
+
+
+def test_check_refuses_an_old_revision(empty_url: str, connect: Connect) -> None:
+    database = connect(empty_url)
+    database.upgrade("0001")
+
+    with pytest.raises(StoreError, match=r"at migration 0001.*kdpo db upgrade"):
+        database.check()
+
+
+def test_check_refuses_a_database_of_a_newer_program(database: Database) -> None:
+    with database.begin() as tx:
+        tx.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(StoreError, match=r"at migration 9999.*newer kdpo-daemon"):
+        database.check()
+
+
+def test_two_upgrades_at_once_both_succeed(empty_url: str, connect: Connect) -> None:
+    errors: list[BaseException] = []
+
+    def upgrade() -> None:
+        try:
+            connect(empty_url).upgrade()
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    connect(empty_url).check()
+
+
+def test_importing_the_store_does_not_import_torch() -> None:
+    program = (
+        "import sys; from kdpo_daemon.store import "
+        "adapters, audit, batches, deployments, facts, feeds, leases, probes; "
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_damaged_file_is_named_with_a_remedy(tmp_path: Path, connect: Connect) -> None:
+    path = tmp_path / "kdpo.db"
+    path.write_bytes(b"this is not a database, whatever its name says" * 100)
+
+    with pytest.raises(StoreError, match=r"kdpo\.db: file is not a database\. .*backup"):
+        connect(f"sqlite:///{path}").check()
+
+
+def test_a_directory_that_cannot_be_made_is_a_store_error(
+    tmp_path: Path, connect: Connect
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(StoreError):
+        connect(f"sqlite:///{tmp_path / 'file' / 'kdpo.db'}").revision()
+
+
+def test_the_directory_of_a_new_file_is_made(tmp_path: Path, connect: Connect) -> None:
+    assert connect(f"sqlite:///{tmp_path / 'a' / 'b' / 'kdpo.db'}").revision() is None
+
+
+def test_a_server_that_does_not_answer_is_a_store_error(tmp_path: Path, connect: Connect) -> None:
+    with pytest.raises(StoreError, match="Check that the database runs"):
+        connect(f"postgresql://kdpo:secret@/kdpo?host={tmp_path}").check()
+
+
+def test_a_password_is_never_shown() -> None:
+    assert "secret" not in Database("postgresql://kdpo:secret@localhost/kdpo").name
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/kdpo", "kdpo.db", ""])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(StoreError):
+        Database(url)
+
+
+def test_a_sqlite_connection_is_set_up_as_documented(tmp_path: Path, connect: Connect) -> None:
+    with connect(f"sqlite:///{tmp_path / 'kdpo.db'}").begin() as tx:
+        ask = tx.connection().exec_driver_sql
+        names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+
+        assert [ask(f"PRAGMA {name}").scalar_one() for name in names] == ["wal", 1, 5000, 1]
