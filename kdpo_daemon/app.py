@@ -47,6 +47,11 @@ def read_settings(file: Path) -> Settings:
     return Settings.read(file, frozenset(os.environ))
 
 
+def notify_socket() -> str:
+    """Give systemd's socket for `sd_notify`, or "" where there is none."""
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
 def silent(_what: str, _done: int, _of: int) -> None:
     """Tell nobody about progress."""
 
@@ -102,7 +107,6 @@ class App:
                 settings.model.name,
                 key.get_secret_value() if (key := api_key(server)) else None,
                 settings.client,
-                settings.serving.adapters,
             )
             for server in settings.servers
         )
@@ -198,6 +202,7 @@ class App:
             replicas=self.replicas,
             alias=serving.alias,
             mode=serving.mode,
+            adapters_dir=serving.adapters,
             max_tokens=self.settings.plan.max_tokens,
             fencing=self._fencing(),
             clock=clock,

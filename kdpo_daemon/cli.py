@@ -5,7 +5,6 @@ Exit codes: 0 done; 1 something failed, and the message says what and what to do
 """
 
 import getpass
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kdpo_daemon import __version__, packs, show
-from kdpo_daemon.app import App, clock, read_settings
+from kdpo_daemon.app import App, clock, notify_socket, read_settings
 from kdpo_daemon.daemon import Daemon
 from kdpo_daemon.doctor import examine
 from kdpo_daemon.errors import KdpoError, SettingsError, StoreError
-from kdpo_daemon.records import FactStatus, Form, ProbeKind, Trust
+from kdpo_daemon.records import FactStatus, ProbeKind, Trust
 from kdpo_daemon.stages import ingest, rollback
 from kdpo_daemon.store import adapters, audit, deployments, facts, feeds, probes
 from kdpo_daemon.telemetry import configure_logging
@@ -68,7 +67,8 @@ def _options(
         Path, typer.Option(envvar="KDPO_CONFIG", help="The configuration file.")
     ] = Path("kdpo.toml"),
     _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     ctx.obj = config
@@ -105,7 +105,7 @@ def run(ctx: typer.Context) -> None:
     """Run the daemon until SIGTERM."""
     app = _app(ctx)
     configure_logging(json=not sys.stderr.isatty())
-    raise typer.Exit(Daemon(app, os.environ.get("NOTIFY_SOCKET", "")).run())
+    raise typer.Exit(Daemon(app, notify_socket()).run())
 
 
 @cli.command()
@@ -158,9 +158,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     found = {
         "wanted": wanted.adapter.name if wanted else None,
         "because": wanted.reason if wanted else None,
-        "servers": {
-            one.name: f"{one.state.value} {one.error}".strip() for one in replicas
-        },
+        "servers": {one.name: f"{one.state.value} {one.error}".strip() for one in replicas},
         "facts": {state.value: counts[state] for state in FactStatus if counts.get(state)},
         "failing_feeds": {feed.name: feed.last_error for feed in failing},
     }
@@ -203,7 +201,7 @@ def rollback_(
 
 
 @feeds_cli.command("add")
-def feeds_add(  # noqa: PLR0913 - one option each
+def feeds_add(
     ctx: typer.Context,
     name: str,
     url: str,
@@ -217,7 +215,9 @@ def feeds_add(  # noqa: PLR0913 - one option each
 ) -> None:
     """Poll a feed from now on.  The same name and URL again changes its options."""
     if not url.startswith(("http://", "https://")):
-        raise SettingsError("only http and https are polled", subject=url, hint="give a feed's URL")
+        raise SettingsError(
+            "only http and https are polled", subject=url, hint="give a feed's URL"
+        )
     now = clock()
     with _app(ctx).ready_db().begin() as tx:
         feed = feeds.add_feed(tx, name, url, trust, every, allow_private, now)

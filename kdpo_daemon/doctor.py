@@ -10,7 +10,7 @@ from kdpo_daemon.store import deployments, feeds
 
 
 def examine(app: App) -> list[Problem]:
-    """Check database, model, packs, servers and feeds; one failing check does not stop the rest."""
+    """Check everything; one failing check does not stop the others."""
     problems: list[Problem] = []
     for subject, act in (
         ("database", lambda: _database(app)),
@@ -34,7 +34,9 @@ def _database(app: App) -> list[Problem]:
         failing = [feed for feed in feeds.list_feeds(tx) if feed.failures or not feed.enabled]
         states = deployments.replicas(tx)
     found = [
-        Problem(f"feed {feed.name}", feed.last_error, "see the message; `kdpo feeds poll` tries now")
+        Problem(
+            f"feed {feed.name}", feed.last_error, "`kdpo feeds poll` tries again"
+        )
         for feed in failing
         if feed.last_error
     ]

@@ -55,6 +55,7 @@ class ServingSettings:
 
     alias: str = "prod"  #: the model name that clients use
     mode: AliasMode = AliasMode.PLUGIN  #: how the alias moves; see docs/serving.md
+    max_rank: int = 64  #: the servers' --max-lora-rank
     adapters: Path = Path("adapters")  #: the same absolute path for the daemon and every server
 
 

@@ -44,11 +44,14 @@ class Unload:
 Step = Load | Promote | Unload
 
 
-def steps(wanted: Adapter, reported: Reported) -> list[Step]:
+def steps(
+    wanted: Adapter, reported: Reported, keep: frozenset[str] = frozenset()
+) -> list[Step]:
     """What is left to do on one server, in this order; nothing when it serves what is wanted.
 
     The wanted version is loaded under its own name before the alias moves, so that a directory
-    that the server cannot read leaves the alias where it was.  Other versions go last.
+    that the server cannot read leaves the alias where it was.  Other versions go last, but those
+    in `keep`: candidates that wait for their verdict.
     """
     loaded = {card.id: card.root for card in reported.cards if _VERSION_NAME.fullmatch(card.id)}
     misplaced = loaded.get(wanted.name, wanted.path) != wanted.path
@@ -59,4 +62,4 @@ def steps(wanted: Adapter, reported: Reported) -> list[Step]:
         if misplaced or wanted.name not in loaded:
             todo.append(Load(wanted))
         todo.append(Promote(wanted))
-    return todo + [Unload(name) for name in sorted(loaded) if name != wanted.name]
+    return todo + [Unload(name) for name in sorted(loaded) if name not in {wanted.name, *keep}]

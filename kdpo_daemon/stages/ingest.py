@@ -44,7 +44,9 @@ class Ingest:
 
     def _poll(self, feed: Feed) -> Counter[str]:
         fetched = fetch(feed, self.policy, now=self.clock())
-        entries = parse(feed.name, fetched, self.policy.max_entries) if fetched.body is not None else []
+        entries = (
+            parse(feed.name, fetched, self.policy.max_entries) if fetched.body is not None else []
+        )
         claims = [(entry, claims_of(entry, self.pack)) for entry in entries]
         now = self.clock()
         at = next_poll(feed, fetched, self.policy, now, self.rng)

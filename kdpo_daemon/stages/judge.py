@@ -6,6 +6,7 @@ asked every held-out probe there: what is judged is what would be served.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.edits.scores import candidate_scores
@@ -57,7 +58,7 @@ class Judge:
             asked = judged_probes(
                 [*probes.probes_of(tx, [f.id for f in taught]), *probes.general_probes(tx)]
             )
-        verify(adapter.path)
+        verify(Path(adapter.path))
         self.replica.load(adapter.name, adapter.path)
         before = self._base_answers([p for p in asked if p.kind in _LOCALITY])
         after = self._answers(adapter.name, adapter.id, asked, AnswerPurpose.CANARY)

@@ -78,9 +78,9 @@ class Plan:
     def _save_probes(self, pending: Sequence[Fact]) -> list[Probe]:
         new = [*self.curriculum.general_probes]
         with self.db.begin() as tx:
-            taken = {fact.subject for fact in facts.list_facts(tx)}
+            taken = facts.subjects(tx)
             for fact in pending:
-                new += probes_for(fact, self.curriculum.pack, self.policy, frozenset(taken))
+                new += probes_for(fact, self.curriculum.pack, self.policy, taken)
             saved = probes.save_probes(tx, new, self.clock())
         return [probe for probe in saved if probe.kind in (ProbeKind.EDIT, ProbeKind.PARAPHRASE)]
 

@@ -5,7 +5,9 @@ server, a half-finished roll-out and a rollback are one and the same case.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from kdpo_daemon.edits.rollout import Load, Promote, Reported, Unload, steps
 from kdpo_daemon.edits.scores import normalise
 from kdpo_daemon.errors import AdapterError, ReplicaError
 from kdpo_daemon.records import (
@@ -36,6 +38,7 @@ class Sync:
     replicas: tuple[Replica, ...]
     alias: str
     mode: AliasMode
+    adapters_dir: Path
     max_tokens: int
     fencing: int
     clock: Clock
@@ -62,24 +65,38 @@ class Sync:
 
     def _bring(self, replica: Replica, wanted: Deployment) -> bool:
         """Move the alias on one server if it serves something else.  Tells whether it moved."""
-        name = wanted.adapter.name
-        if replica.served_by(self.alias) == name:
-            self._live(replica, wanted)
-            self._drop_canaries(replica)
-            return False
-        verify(wanted.adapter.path)
-        self._note(replica, ReplicaStatus.LOADING, "")
-        replica.promote(self.alias, wanted.adapter, self.mode)
+        reported = Reported(tuple(replica.models()), replica.served_by(self.alias))
+        moves = False
+        for step in steps(wanted.adapter, reported, self._candidate()):
+            match step:
+                case Load(adapter):
+                    verify(Path(adapter.path))
+                    self._note(replica, ReplicaStatus.LOADING, "")
+                    replica.load(adapter.name, adapter.path)
+                case Promote(adapter):
+                    moves = True
+                    self._promote(replica, wanted)
+                case Unload(name):
+                    replica.unload(name)
+        self._live(replica, wanted)
+        return moves
+
+    def _candidate(self) -> frozenset[str]:
+        """Name the version that waits for its verdict, which must stay loaded."""
+        with self.db.begin() as tx:
+            under_way = batches.open_batch(tx)
+        return frozenset({under_way.adapter_name} if under_way else ())
+
+    def _promote(self, replica: Replica, wanted: Deployment) -> None:
+        adapter = wanted.adapter
+        replica.promote(self.alias, adapter, self.mode, self.adapters_dir)
         if not self._answers_as_judged(replica, wanted):
             self._take_back(replica, wanted)
             raise ReplicaError(
-                f"{self.alias} does not answer as {name} did when it was judged",
+                f"{self.alias} does not answer as {adapter.name} did when it was judged",
                 subject=replica.name,
                 hint="the version before is wanted again; see `kdpo audit show`",
             )
-        self._live(replica, wanted)
-        self._drop_canaries(replica)
-        return True
 
     def _answers_as_judged(self, replica: Replica, wanted: Deployment) -> bool:
         """Ask some edit probes through the alias and compare with the canary's answers."""
@@ -130,7 +147,7 @@ class Sync:
     def _live(self, replica: Replica, wanted: Deployment) -> None:
         now = self.clock()
         with self.db.begin() as tx:
-            if deployments.mark_live(tx, replica.name, wanted, now):
+            if deployments.mark_live(tx, replica.name, wanted, now):  # not merely seen again
                 detail: dict[str, object] = {"adapter": wanted.adapter.name, "why": wanted.reason}
                 subject = f"replica:{replica.name}"
                 audit.record(tx, wanted.actor, "replica.live", subject, detail, now)
@@ -138,15 +155,6 @@ class Sync:
     def _note(self, replica: Replica, status: ReplicaStatus, error: str) -> None:
         with self.db.begin() as tx:
             deployments.set_replica(tx, replica.name, replica.url, status, error, self.clock())
-
-    def _drop_canaries(self, replica: Replica) -> None:
-        """Unload versions under their own names, but the one that waits for its verdict."""
-        with self.db.begin() as tx:
-            under_way = batches.open_batch(tx)
-        keep = {under_way.adapter_name} if under_way else set()
-        for name in replica.canaries():
-            if name not in keep:
-                replica.unload(name)
 
 
 def _settle(tx: Session, wanted: Deployment, clock: Clock) -> None:
