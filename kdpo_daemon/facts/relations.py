@@ -1,0 +1,260 @@
+"""Relations and subject types: how a fact is asked, taught and judged.
+
+Pure; reads TOML text.  The held-out rule lives here: what judges an edit, phrasings and subjects
+alike, is never trained on, and a pack that breaks this is refused.  Does not know models.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from itertools import zip_longest
+from typing import TypeVar
+
+from kdpo_daemon.facts.tables import (
+    Table,
+    as_table,
+    as_templates,
+    as_text,
+    as_texts,
+    named_tables,
+    refused,
+)
+from kdpo_daemon.records import Form, Prompt
+
+T = TypeVar("T")
+
+
+class ValueKind(StrEnum):
+    """How a relation's raw values are read."""
+
+    HOLDER = "holder"  #: titles, a name and a date; the name counts
+    PLAIN = "plain"  #: what stands before notes and parentheses
+
+
+@dataclass(frozen=True)
+class Phrasings:
+    """Templates with {subject} and {role}: text to be continued, and questions to a chat model."""
+
+    completion: tuple[str, ...]
+    chat: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What a slot is about, and how it is asked."""
+
+    name: str
+    label: str
+    role: str  #: the words for {role} where the publisher gives none
+    subject_type: str
+    value: ValueKind
+    max_object_chars: int  #: a longer object is taken for an error of the publisher
+    train: Phrasings
+    judge: Phrasings
+
+
+@dataclass(frozen=True)
+class SubjectType:
+    """What else is asked about an edited subject, and which other subjects are asked about."""
+
+    name: str
+    keep_subjects: tuple[str, ...]
+    judge_subjects: tuple[str, ...]
+    keep: Phrasings
+    judge: Phrasings
+
+
+@dataclass(frozen=True)
+class Pack:
+    """All relations and subject types, by name."""
+
+    relations: Mapping[str, Relation]
+    subject_types: Mapping[str, SubjectType]
+
+
+# ---------------------------------------------------------------- prompts
+
+
+def taught(relation: Relation, subject: str, role: str) -> list[Prompt]:
+    """Give the phrasings that teach a fact, and so are no evidence that it generalises."""
+    return _prompts(relation.train, subject, role or relation.role)
+
+
+def held_out(relation: Relation, subject: str, role: str) -> list[Prompt]:
+    """Give the phrasings of a fact that are never taught."""
+    return _prompts(relation.judge, subject, role or relation.role)
+
+
+def neighbours(
+    pack: Pack,
+    relation: Relation,
+    subject: str,
+    role: str,
+    count: int,
+    exclude: Collection[str],
+) -> list[Prompt]:
+    """Ask at most `count` other subjects the same, in both forms by turns; to judge only.
+
+    The choice depends on the subject's name alone.  `exclude`: subjects with facts of their own,
+    whose answers may change.
+    """
+    others = set(pack.subject_types[relation.subject_type].judge_subjects) - {subject, *exclude}
+    chosen = _shuffled(sorted(others), subject)[:count]
+    prompts = [_by_turns(held_out(relation, other, role), other) for other in chosen]
+    return [asked[n % len(asked)] for n, asked in enumerate(prompts)]
+
+
+def same_subject(pack: Pack, relation: Relation, subject: str, count: int) -> list[Prompt]:
+    """Ask at most `count` other things about the subject, both forms by turns; to judge only."""
+    prompts = _prompts(pack.subject_types[relation.subject_type].judge, subject, "")
+    asked = set(held_out(relation, subject, ""))
+    return _by_turns([prompt for prompt in prompts if prompt not in asked], subject)[:count]
+
+
+def keep_prompts(
+    pack: Pack,
+    relation: Relation,
+    subject: str,
+    role: str,
+    exclude: Collection[str] = (),
+) -> list[Prompt]:
+    """Give prompts whose answers training must leave alone.
+
+    Other things about the subject; the same of other subjects; other things about those.
+    `exclude`: subjects with facts of their own, whose answers may change.
+    """
+    kind = pack.subject_types[relation.subject_type]
+    others = _shuffled(sorted(set(kind.keep_subjects) - {subject, *exclude}), subject)
+    same = [_by_turns(taught(relation, other, role), other) for other in others[:24]]
+    about = [_by_turns(_prompts(kind.keep, other, ""), other) for other in others[:12]]
+    return [
+        *_prompts(kind.keep, subject, ""),
+        *(asked[n % len(asked)] for n, asked in enumerate(same)),
+        *(asked[n % len(asked)] for n, asked in enumerate(about)),
+    ]
+
+
+def _prompts(phrasings: Phrasings, subject: str, role: str) -> list[Prompt]:
+    return [
+        Prompt(form, template.format(subject=subject, role=role))
+        for form, templates in (
+            (Form.COMPLETION, phrasings.completion),
+            (Form.CHAT, phrasings.chat),
+        )
+        for template in templates
+    ]
+
+
+def _by_turns(prompts: Sequence[Prompt], seed: str) -> list[Prompt]:
+    """Completion, chat, completion, ...; each form in an order that depends on the seed."""
+    forms = [_shuffled([p for p in prompts if p.form is form], seed) for form in Form]
+    return [prompt for pair in zip_longest(*forms) for prompt in pair if prompt is not None]
+
+
+def _shuffled(things: Sequence[T], seed: str) -> list[T]:
+    return sorted(things, key=lambda one: sha256(f"{seed}\n{one}".encode()).digest())
+
+
+# ---------------------------------------------------------------- reading packs
+
+
+def read_pack(texts: Sequence[str]) -> Pack:
+    """Read packs from TOML texts; a later one adds tables and overrides keys of earlier ones.
+
+    Raises:
+        SettingsError: naming the table and the key, or the pack by its place.
+
+    """
+    read: dict[str, dict[str, dict[str, object]]] = {"relations": {}, "subject_types": {}}
+    for place, text in enumerate(texts, 1):
+        for section, name, table in named_tables(text, f"pack {place}", tuple(read)):
+            read[section].setdefault(name, {}).update(table)
+    pack = Pack(
+        {name: _relation(name, table) for name, table in read["relations"].items()},
+        {name: _subject_type(name, table) for name, table in read["subject_types"].items()},
+    )
+    for relation in pack.relations.values():
+        if relation.subject_type not in pack.subject_types:
+            where = f"relations.{relation.name}.subject_type"
+            raise refused(where, f"there is no [subject_types.{relation.subject_type}]")
+    _check_held_out(pack)
+    return pack
+
+
+def _relation(name: str, table: Table) -> Relation:
+    where = f"relations.{name}"
+    keys = "label role subject_type value max_object_chars train judge"
+    as_table(where, table, frozenset(keys.split()))
+    label = as_text(f"{where}.label", table.get("label", name.replace("_", " ")))
+    chars = table.get("max_object_chars", 60)
+    if not isinstance(chars, int) or not 1 <= chars <= 200:
+        raise refused(f"{where}.max_object_chars", "must be a number from 1 to 200")
+    value = as_text(f"{where}.value", table.get("value", ValueKind.PLAIN))
+    if value not in list(ValueKind):
+        raise refused(f"{where}.value", f"must be one of {', '.join(ValueKind)}")
+    return Relation(
+        name=name,
+        label=label,
+        role=as_text(f"{where}.role", table.get("role", label)),
+        subject_type=as_text(f"{where}.subject_type", table.get("subject_type")),
+        value=ValueKind(value),
+        max_object_chars=chars,
+        train=_phrasings(f"{where}.train", table.get("train"), frozenset({"subject", "role"})),
+        judge=_phrasings(f"{where}.judge", table.get("judge"), frozenset({"subject", "role"})),
+    )
+
+
+def _subject_type(name: str, table: Table) -> SubjectType:
+    where = f"subject_types.{name}"
+    as_table(where, table, frozenset({"keep_subjects", "judge_subjects", "keep", "judge"}))
+    return SubjectType(
+        name=name,
+        keep_subjects=as_texts(f"{where}.keep_subjects", table.get("keep_subjects")),
+        judge_subjects=as_texts(f"{where}.judge_subjects", table.get("judge_subjects")),
+        keep=_phrasings(f"{where}.keep", table.get("keep"), frozenset({"subject"})),
+        judge=_phrasings(f"{where}.judge", table.get("judge"), frozenset({"subject"})),
+    )
+
+
+def _phrasings(where: str, value: object, fields: frozenset[str]) -> Phrasings:
+    table = as_table(where, value, frozenset({"completion", "chat"}))
+    return Phrasings(
+        completion=as_templates(f"{where}.completion", table.get("completion"), fields),
+        chat=as_templates(f"{where}.chat", table.get("chat"), fields),
+    )
+
+
+def _check_held_out(pack: Pack) -> None:
+    """Refuse a pack in which something that judges is also trained on."""
+    relations, kinds = pack.relations.values(), pack.subject_types.values()
+    trained = {key for r in relations for key in _skeletons(r.train, r.role)}
+    trained |= {key for kind in kinds for key in _skeletons(kind.keep, "")}
+    judging = [(f"relations.{r.name}.judge", _skeletons(r.judge, r.role)) for r in relations]
+    judging += [(f"subject_types.{k.name}.judge", _skeletons(k.judge, "")) for k in kinds]
+    for where, skeletons in judging:
+        leaked = trained & skeletons.keys()
+        if leaked:
+            template = skeletons[min(leaked)]
+            raise refused(where, f"{template!r} is also trained on", _HELD_OUT)
+    for kind in kinds:
+        keep = {_skeleton(subject) for subject in kind.keep_subjects}
+        both = [subject for subject in kind.judge_subjects if _skeleton(subject) in keep]
+        if both:
+            where = f"subject_types.{kind.name}.judge_subjects"
+            raise refused(where, f"{both[0]!r} is also in keep_subjects", _HELD_OUT)
+
+
+_HELD_OUT = "what judges an edit must never be trained on: take it out of one of the two"
+
+
+def _skeletons(phrasings: Phrasings, role: str) -> dict[str, str]:
+    """Give each template by what is left of it without case and marks, with and without role."""
+    templates = [*phrasings.completion, *phrasings.chat]
+    bare = {_skeleton(template): template for template in templates}
+    return bare | {_skeleton(t.replace("{role}", role)): t for t in templates}
+
+
+def _skeleton(text: str) -> str:
+    return " ".join(re.findall(r"[\w{}]+", text.casefold()))
