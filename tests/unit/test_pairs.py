@@ -1,0 +1,47 @@
+from datetime import UTC, datetime, timedelta
+
+from kdpo_daemon.edits.pairs import Prior, Tokens, pair, prior
+from kdpo_daemon.edits.retry import RetryPolicy, after_failure
+from kdpo_daemon.records import Fact, FactStatus, ForcedToken, Form, Prompt
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FACT = Fact(
+    id=7,
+    subject="Japan",
+    relation="head_of_government",
+    role="prime minister",
+    object="Sanae Takaichi",
+    old_object="Shigeru Ishiba",
+    valid_from=None,
+    observed_at=NOW,
+    status=FactStatus.PENDING,
+    reason="",
+)
+
+
+def test_a_fact_is_known_when_nearly_all_phrasings_mention_it() -> None:
+    right, wrong = "Sanae Takaichi, who", "Shinzo Abe"
+
+    assert prior([right] * 4 + [wrong], FACT, known_share=0.8) is Prior.NEW
+    assert prior([right] * 3 + [wrong] * 2, FACT, known_share=0.8) is Prior.OTHER
+    assert prior(["Shigeru Ishiba.", wrong], FACT, known_share=0.8) is Prior.OLD
+    assert prior([], FACT, known_share=0.8) is Prior.OTHER
+
+
+def test_a_pair_rejects_what_the_model_says_at_each_position() -> None:
+    tokens = Tokens(prompt=(1, 2), chosen=(10, 11, 0), old=(20, 0))
+    forced = [ForcedToken(-3.0, 15, -0.5), ForcedToken(-0.1, 11, -0.1), ForcedToken(-2.0, 4, -1.0)]
+
+    made = pair(FACT, Prompt(Form.CHAT, "Who?"), tokens, forced, replay=False)
+
+    assert made.rejected_ids == (15, 11, 4)
+    assert made.margin == -3.5  # (-3.0 + 0.5) + 0 + (-2.0 + 1.0)
+    assert (made.fact_id, made.chosen, made.subject) == (7, "Sanae Takaichi", "Japan")
+
+
+def test_a_failed_fact_waits_twice_as_long_each_time_and_is_then_quarantined() -> None:
+    policy = RetryPolicy(max_attempts=3, wait_s=600)
+
+    assert after_failure(0, policy, NOW) == (FactStatus.PENDING, NOW + timedelta(seconds=600))
+    assert after_failure(1, policy, NOW) == (FactStatus.PENDING, NOW + timedelta(seconds=1200))
+    assert after_failure(2, policy, NOW) == (FactStatus.QUARANTINED, None)

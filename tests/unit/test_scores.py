@@ -1,0 +1,95 @@
+import pytest
+
+from kdpo_daemon.edits.scores import (
+    candidate_scores,
+    first_sentence,
+    hit,
+    learned,
+    mentions,
+    normalise,
+    unchanged,
+)
+from kdpo_daemon.records import Form, Probe, ProbeKind, Prompt
+
+
+def probe(number: int, kind: ProbeKind, expected: str = "", fact_id: int | None = 1) -> Probe:
+    prompt = Prompt(Form.COMPLETION, f"question {number}")
+    return Probe(number, kind, prompt, (expected,) if expected else (), fact_id)
+
+
+def score(scores: list, name: str) -> tuple[float, int]:  # type: ignore[type-arg]
+    found = next(one for one in scores if one.name == name)
+    return found.value, found.n
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        (" The  Hague. ", "hague"),
+        ("Dick Schoof", "dick schoof"),
+        ("a U.S.-led man", "u s led man"),
+        ("STRASSE straße", "strasse strasse"),
+    ],
+)
+def test_normalising_drops_case_marks_articles_and_spaces(raw: str, plain: str) -> None:
+    assert normalise(raw) == plain
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (" Paris. It is big.", "Paris"),
+        ("J. K. Rowling wrote it. Yes", "J. K. Rowling wrote it"),
+        ("one\ntwo", "one"),
+        ("3.5 million", "3.5 million"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_ends_at_its_first_end_but_not_at_initials(answer: str, sentence: str) -> None:
+    assert first_sentence(answer) == sentence
+
+
+def test_an_edit_is_right_only_if_the_whole_answer_is_the_object() -> None:
+    assert hit(" Dick Schoof.", ["Dick Schoof"])
+    assert not hit("Dick Schoof. He was born in", ["Dick Schoof"])
+    assert not hit("", ["Dick Schoof"])
+
+
+def test_a_mention_counts_whole_words_in_the_first_sentence_only() -> None:
+    assert mentions("It is Paris, of course. Or Rome.", ["Paris"])
+    assert not mentions("It is Parisian.", ["Paris"])
+    assert not mentions("No idea. Paris?", ["Paris"])
+    assert not mentions("anything", [""])
+
+
+def test_unchanged_looks_at_the_first_sentence_only() -> None:
+    assert unchanged("Paris. It is nice", "Paris. And big")
+    assert not unchanged("Paris", "Rome")
+
+
+def test_scores_count_what_was_asked_and_how_much_of_it_held() -> None:
+    probes = [
+        probe(1, ProbeKind.EDIT, "Dick Schoof"),
+        probe(2, ProbeKind.EDIT, "Dick Schoof"),
+        probe(3, ProbeKind.SAME_RELATION),
+        probe(4, ProbeKind.GENERAL, "Paris", None),
+        probe(5, ProbeKind.GENERAL, "Rome", None),
+    ]
+    before = {3: "Macron", 4: "Paris.", 5: "Milan."}
+    after = {1: "Dick Schoof", 2: "Mark Rutte", 3: "Macron. He", 4: "Lyon.", 5: "Rome."}
+
+    scores = candidate_scores(probes, before, after, {1: "Mark Rutte"})
+
+    assert score(scores, "efficacy_completion") == (0.5, 2)
+    assert score(scores, "efficacy_chat") == (0.0, 0)
+    assert score(scores, "same_relation_unchanged") == (1.0, 1)
+    assert score(scores, "general_kept") == (0.0, 1)  # only what the base got right counts
+    assert score(scores, "general_unchanged") == (0.0, 2)
+    assert score(scores, "old_answer") == (0.5, 2)
+
+
+def test_a_fact_is_learned_if_most_of_its_taught_phrasings_are_right() -> None:
+    probes = [probe(n, ProbeKind.EDIT, "x", fact_id=1 + n // 3) for n in range(6)]
+    after = {0: "x", 1: "x", 2: "y", 3: "x", 4: "y", 5: "y"}
+
+    assert learned(probes, after) == {1: True, 2: False}
