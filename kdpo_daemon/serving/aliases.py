@@ -61,6 +61,11 @@ def point(adapters_dir: Path, alias: str, adapter: Adapter) -> None:
         ) from error
 
 
+def forget(adapters_dir: Path, alias: str) -> None:
+    """Remove the alias's pointer, if there is one."""
+    pointer_path(adapters_dir, alias).unlink(missing_ok=True)
+
+
 def _sync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

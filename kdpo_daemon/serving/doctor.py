@@ -23,7 +23,8 @@ from kdpo_daemon.serving.replica import Replica
 #: The vLLM releases that our tests were run against.
 TESTED_VERSIONS = ("0.32.0",)
 
-_TRIAL = "kdpo-trial"
+_TRIAL = "kdpo-trial"  #: alias and file prefix
+_TRIAL_VERSION = "kdpo-000000"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _about_the_plugin(replica: Replica, draft: Adapter, adapters_dir: Path) -> l
             return []
         raise
     finally:
-        aliases.pointer_path(adapters_dir, _TRIAL).unlink(missing_ok=True)
+        aliases.forget(adapters_dir, _TRIAL)
     said = "the alias plugin does not answer"
     return [Problem(replica.name, said, aliases.REMEDY[AliasMode.PLUGIN])]
 
@@ -110,7 +111,7 @@ def _draft_adapter(adapters_dir: Path, rank: int) -> Iterator[Adapter]:
             (path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
             manifest = b"{}"
             (path / "manifest.json").write_bytes(manifest)
-            yield Adapter(0, _TRIAL, str(path), sha256(manifest).hexdigest(), None, None)
+            yield Adapter(0, _TRIAL_VERSION, str(path), sha256(manifest).hexdigest(), None, None)
     except OSError as error:
         raise AdapterError(
             f"nothing can be written there ({error.strerror})",

@@ -172,6 +172,7 @@ class Replica:
             aliases.point(adapters_dir, alias, adapter)
             self.unload(alias)
         else:
+            aliases.forget(adapters_dir, alias)  # a server with our plugin would follow it
             self.unload(alias)
             self.load(alias, adapter.path)
         served = self.served_by(alias)
