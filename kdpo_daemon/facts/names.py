@@ -189,18 +189,26 @@ def _cased_piece(piece: str) -> str:
 # for a respelling; at 0.80 it finds 58, but Li Keqiang and Li Qiang become one.  A respelling
 # that is missed costs a needless edit, a change that is missed is lost: so the strict value.
 _NEARLY = 0.85
-_LETTERS = str.maketrans("øłđðıŀ", "olddil", "'`.\u2018\u2019\u02bb\u02bc")
+_LETTERS = str.maketrans("øłđðıŀ", "olddil", "'`\u2018\u2019\u02bb\u02bc")
 
 
 def same_value(one: str, other: str) -> bool:
-    """True when two clean values are spellings of one: case, accents, marks, near-spellings."""
-    mine, theirs = _folded_words(one), _folded_words(other)
-    if "".join(mine) == "".join(theirs):
+    """True when two names are spellings of one: as `same_spelling`, and near-spellings.
+
+    The first names must be nearly equal, and every further word of the shorter name must have
+    its like in the longer one, in the same order: a middle name may come and go.
+    """
+    if same_spelling(one, other):
         return True
-    if any(c.isdigit() for c in one + other):
-        return False
-    short, long = sorted((mine, theirs), key=len)
+    short, long = sorted((_folded_words(one), _folded_words(other)), key=len)
     return len(short) >= 2 and _nearly(short[0], long[0]) and _all_in_order(short[1:], long[1:])
+
+
+def same_spelling(one: str, other: str) -> bool:
+    """True when two values differ in case, accents, hyphens, particles and marks at most."""
+    mine, theirs = _folded_words(one), _folded_words(other)
+    numbers = any(c.isdigit() for c in one + other)  # 1.2 is not 12
+    return mine == theirs if numbers else "".join(mine) == "".join(theirs)
 
 
 def _folded_words(text: str) -> list[str]:

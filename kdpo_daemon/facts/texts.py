@@ -1,0 +1,37 @@
+"""What every text from outside goes through, and the hash that tells whether it changed."""
+
+import json
+import unicodedata
+from hashlib import sha256
+
+from kdpo_daemon.records import RawFact
+
+#: Longest title, value, name and date that is kept; the rest of a longer one is cut off.
+MAX_LINE = 600
+#: Longest summary that is kept.
+MAX_SUMMARY = 4000
+# Zero-width joiner and non-joiner are part of Persian and Indic words.
+_JOINERS = "\u200c\u200d"
+
+
+def clean(text: str, longest: int = MAX_LINE) -> str:
+    """Give a text on one line, without control and formatting characters, cut to `longest`."""
+    # twice the length is enough after folding spaces, and bounds the work on a huge text
+    kept = (" " if c.isspace() else c for c in text[: 2 * longest] if _visible(c))
+    return " ".join("".join(kept).split())[:longest].rstrip()
+
+
+def _visible(character: str) -> bool:
+    if character.isspace() or character in _JOINERS:
+        return True
+    return unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+def content_hash(key: str, title: str, link: str, summary: str, fact: RawFact | None) -> str:
+    """Give `1:` and the SHA-256 of an entry's content; 1 is the version of this recipe.
+
+    The date of publication is no part of it: publishers touch it without changing a word.
+    """
+    said = [fact.subject, fact.relation, fact.new, fact.old, fact.valid_from] if fact else None
+    content = json.dumps([key, title, link, summary, said], ensure_ascii=True)
+    return f"1:{sha256(content.encode()).hexdigest()}"
