@@ -187,7 +187,7 @@ def api_key(server: ServerSettings) -> SecretStr | None:
 
 def _anchor(value: V, folder: Path) -> V:
     if isinstance(value, Path):
-        return folder / value  # type: ignore[return-value]
+        return folder / value
     if isinstance(value, tuple):
         return tuple(_anchor(one, folder) for one in value)  # type: ignore[return-value]
     return value

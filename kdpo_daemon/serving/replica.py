@@ -27,6 +27,7 @@ class Replica:
         self, name: str, url: str, base_model: str, api_key: str | None, policy: ServingPolicy
     ) -> None:
         self.name = name
+        self.url = url
         self.base_model = base_model
         self._policy = policy
         self._line = Line(name, url, api_key, policy)

@@ -88,7 +88,8 @@ def decide(tx: Session, claim_id: int, decision: Decision, now: datetime) -> int
 
     Accepted and rejected are final: a further decision changes nothing.
     """
-    claim = found(tx.get(ClaimRow, claim_id), f"claim:{claim_id}")
+    row = tx.get(ClaimRow, claim_id, populate_existing=True, with_for_update=True)
+    claim = found(row, f"claim:{claim_id}")
     if claim.ruling in (Ruling.ACCEPTED, Ruling.REJECTED):
         return tx.exec(select(FactRow.id).where(FactRow.claim_id == claim_id)).first()
     if (claim.ruling, claim.reason) == (decision.ruling, decision.reason):
@@ -110,6 +111,11 @@ def list_facts(
     if status is not None:
         query = query.where(FactRow.status == status)
     return [record_of(Fact, row) for row in tx.exec(query)]
+
+
+def subjects(tx: Session) -> frozenset[str]:
+    """Give every subject that has facts of its own."""
+    return frozenset(tx.exec(select(FactRow.subject).distinct()))
 
 
 def count_by_status(tx: Session) -> dict[FactStatus, int]:
