@@ -106,7 +106,7 @@ class Database:
             yield
         except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
             raise  # our own mistake, not the database's
-        except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
+        except (exc.DBAPIError, exc.TimeoutError) as error:
             cause = getattr(error, "orig", None) or error
             raise StoreError(
                 " ".join(str(cause).split()), subject=self.name, hint=_remedy(str(cause))
@@ -159,8 +159,15 @@ def _sqlite_engine(url: URL, *, foreign_keys: bool) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def make_directory(*_: object) -> None:
-        if url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        directory = Path(url.database or "").parent
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot be made: {error.strerror}",
+                subject=str(directory),
+                hint="Make it, for the user who runs this, or name another in database.url",
+            ) from error
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:

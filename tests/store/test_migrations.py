@@ -142,8 +142,13 @@ def test_a_directory_that_cannot_be_made_is_a_store_error(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(StoreError):
-        connect(f"sqlite:///{tmp_path / 'file' / 'kdpo.db'}").revision()
+    with pytest.raises(StoreError, match=r"file/a: cannot be made: .*Make it"):
+        connect(f"sqlite:///{tmp_path / 'file' / 'a' / 'kdpo.db'}").revision()
+
+
+def test_an_error_of_the_block_itself_is_left_as_it_is(database: Database) -> None:
+    with pytest.raises(FileNotFoundError), database.begin():
+        raise FileNotFoundError("not the database's")
 
 
 def test_the_directory_of_a_new_file_is_made(tmp_path: Path, connect: Connect) -> None:
