@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from types import FrameType
 
@@ -17,12 +18,14 @@ from fastapi import FastAPI, Response
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kdpo_daemon.app import App, clock
-from kdpo_daemon.errors import KdpoError
+from kdpo_daemon.errors import KdpoError, LeaseHeldError
 from kdpo_daemon.stages import Report
 from kdpo_daemon.telemetry import StageMetrics, StateMetrics, logger, sd_notify
 
 #: Exit status when the daemon had to stop by itself, so that its supervisor starts it again.
 FAILED = 1
+#: Seconds between two tries to become the one daemon that writes.
+_LEASE_WAIT_S = 5
 
 
 class Daemon:
@@ -46,12 +49,27 @@ class Daemon:
             signal.signal(number, self._stop)
         server = self._serve()
         try:
-            with self._app.writing():
+            with ExitStack() as held:
+                if not self._take_lease(held):
+                    return 0
                 self._registry.register(StateMetrics(self._app.db))
                 return self._supervise(self._schedule())
         finally:
             self._notify("STOPPING=1")
             server.should_exit = True
+
+    def _take_lease(self, held: ExitStack) -> bool:
+        """Wait until no other daemon writes; one that was killed holds its lease for a while."""
+        while not self._stopping.is_set():
+            try:
+                held.enter_context(self._app.writing())
+            except LeaseHeldError as error:
+                self._log.warning("daemon.waiting", reason=str(error))
+                self._notify(f"STATUS={error}\nEXTEND_TIMEOUT_USEC=60000000")
+                self._stopping.wait(_LEASE_WAIT_S)
+            else:
+                return True
+        return False
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._log.info("daemon.stopping", signal=signal.Signals(number).name)

@@ -13,7 +13,7 @@ class KdpoError(Exception):
     def __str__(self) -> str:
         """Give `subject: message. hint`, leaving out what is empty."""
         head = f"{self.subject}: {self.message}" if self.subject else self.message
-        return f"{head}. {self.hint}" if self.hint else head
+        return f"{head}. {self.hint[0].upper()}{self.hint[1:]}" if self.hint else head
 
 
 class SettingsError(KdpoError):
@@ -41,7 +41,11 @@ class SourceError(KdpoError):
 
 
 class StoreError(KdpoError):
-    """The database cannot be used: unreachable, at another migration, or held by another daemon."""
+    """The database cannot be used: unreachable, at another migration, or without that row."""
+
+
+class LeaseHeldError(StoreError):
+    """Another daemon is at work on this database; it will pass when that one stops or dies."""
 
 
 class ReplicaError(KdpoError):

@@ -76,7 +76,7 @@ class DaemonSettings:
     listen: str = "127.0.0.1:9464"  #: /livez, /readyz, /metrics
     cycle_s: int = 60  #: a cycle starts this often; feeds have their own intervals
     reconcile_s: int = 10  #: servers are compared with what is wanted this often
-    lease_s: int = 120  #: another daemon may take over after this long without a sign
+    lease_s: int = 60  #: another daemon may take over after this long without a sign
     state: Path = Path("state")  #: training orders and logs
 
 

@@ -15,7 +15,7 @@ from kdpo_daemon.app import App, clock, notify_socket
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, complaints, console
 from kdpo_daemon.daemon import Daemon
 from kdpo_daemon.doctor import examine
-from kdpo_daemon.errors import SettingsError, StoreError
+from kdpo_daemon.errors import LeaseHeldError, SettingsError
 from kdpo_daemon.records import FactStatus
 from kdpo_daemon.stages import rollback as rollback_stage
 from kdpo_daemon.store import deployments, facts, feeds
@@ -126,7 +126,7 @@ def rollback(
         with app.writing():
             report = app.sync()
         found |= {"served": not report.problems, "problems": report.problems}
-    except StoreError:
+    except LeaseHeldError:
         found["served"] = "by the running daemon, within seconds; see `kdpo status`"
     show.tree(console, found, as_json=as_json)
     if found.get("problems"):

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from kdpo_daemon.errors import StoreError
+from kdpo_daemon.errors import LeaseHeldError, StoreError
 from kdpo_daemon.records import Lease
 from kdpo_daemon.store.db import LEASE_LOCK, lock
 from kdpo_daemon.store.rows import record_of
@@ -14,14 +14,14 @@ NOBODY = ""
 
 
 def acquire(tx: Session, name: str, holder: str, now: datetime, ttl_s: float) -> Lease:
-    """Give the lease; StoreError while another holds it.
+    """Give the lease; LeaseHeldError while another holds it.
 
     `fencing` grows unless the holder still had it; `holder` must name one process only.
     """
     row = _row(tx, name) or LeaseRow(name=name, holder=NOBODY, expires_at=now, fencing=0)
     free = row.holder == NOBODY or row.expires_at <= now
     if not free and row.holder != holder:
-        raise StoreError(
+        raise LeaseHeldError(
             f"held by {row.holder} until {row.expires_at.isoformat()}",
             subject=f"lease {name}",
             hint="Stop the other daemon, or wait until then",
