@@ -136,6 +136,8 @@ def _with_driver(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise StoreError("a database needs a file", subject=url, hint="Use sqlite:///kdpo.db")
         return parsed.set(drivername="sqlite")
     raise StoreError(f"{backend} is not supported", hint="Use sqlite or postgresql")
 

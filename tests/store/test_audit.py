@@ -1,5 +1,7 @@
 """The audit log: append-only, and tampering shows."""
 
+import hashlib
+import json
 import threading
 
 import pytest
@@ -47,6 +49,16 @@ def test_an_untouched_log_is_verified(database: Database) -> None:
         write(tx)
     with database.begin() as tx:
         assert (empty, audit.verify(tx)) == (0, 3)
+
+
+def test_the_hash_can_be_recomputed_as_documented(database: Database) -> None:
+    with database.begin() as tx:
+        write(tx, 1)
+
+        line = tx.connection().execute(sa.text("SELECT * FROM audit")).mappings().one()
+
+    sealed = ["0" * 64, "2026-03-01T13:00:00+00:00", "gate", "judged", "fact:1", line["detail"]]
+    assert line["hash"] == hashlib.sha256(json.dumps(sealed).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

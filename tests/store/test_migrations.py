@@ -164,7 +164,9 @@ def test_a_password_is_never_shown() -> None:
     assert "secret" not in Database("postgresql://kdpo:secret@localhost/kdpo").name
 
 
-@pytest.mark.parametrize("url", ["mysql://localhost/kdpo", "kdpo.db", ""])
+@pytest.mark.parametrize(
+    "url", ["mysql://localhost/kdpo", "kdpo.db", "", "sqlite://", "sqlite:///:memory:"]
+)
 def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(StoreError):
         Database(url)
