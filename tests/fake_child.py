@@ -1,0 +1,51 @@
+"""A training child that learns by heart: it writes a table of answers that `FakeVllm` serves."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from kdpo_daemon import packs
+from kdpo_daemon.facts.relations import Pack, held_out, read_pack, taught
+from kdpo_daemon.orders import Order, read_order
+from kdpo_daemon.records import Pair
+
+ROLES = ("prime minister", "president", "")
+
+
+def answers(order: Order, pack: Pack) -> dict[str, str]:
+    """Every taught phrasing, and those of the same fact that are held out."""
+    table = {pair.prompt: pair.chosen for pair in order.pairs}
+    for pair in order.pairs:
+        table |= {prompt: pair.chosen for prompt in other_phrasings(pair, pack)}
+    return table
+
+
+def other_phrasings(pair: Pair, pack: Pack) -> list[str]:
+    return [
+        prompt.text
+        for relation in pack.relations.values()
+        for role in ROLES
+        if pair.prompt in {one.text for one in taught(relation, pair.subject, role)}
+        for prompt in held_out(relation, pair.subject, role)
+    ]
+
+
+def main() -> None:
+    verb, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "adapter_config.json").write_text(json.dumps({"r": 1, "lora_alpha": 1}))
+    (out / "adapter_model.safetensors").write_bytes(b"table")
+    if verb == "train":
+        order = read_order(source)
+        if any(pair.chosen == "Kill Me" for pair in order.pairs):
+            os.kill(os.getpid(), signal.SIGKILL)
+        table = answers(order, read_pack([packs.text("relations.toml")]))
+        if any(pair.chosen == "Never Learned" for pair in order.pairs):
+            table = {prompt: "gibberish" for prompt in table}
+        (out / "fake_answers.json").write_text(json.dumps(table))
+    print(json.dumps({"step": 1, "of": 1, "loss": 0.0, "accuracy": 1.0}), flush=True)  # noqa: T201
+
+
+main()

@@ -1,0 +1,142 @@
+"""Killed between any two steps, the daemon goes on where it was: nothing is lost or done twice."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from kdpo_daemon.app import App
+from kdpo_daemon.store import audit
+from kdpo_daemon.store.db import Database
+from tests.fakes import FakeVllm
+from tests.stages.conftest import FeedServer, World, build
+
+
+class Killed(BaseException):
+    """As kill -9: nothing in the process may handle it."""
+
+
+class Steps:
+    """Counts what the process does to the world outside, and dies at the n-th step."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.done = 0
+
+    def step(self) -> None:
+        self.done += 1
+        if self.done == self.last:
+            raise Killed
+
+
+class MortalDatabase(Database):
+    """Dies before a transaction begins, or right after it was committed."""
+
+    def __init__(self, url: str, steps: Steps) -> None:
+        super().__init__(url)
+        self._steps = steps
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        self._steps.step()
+        with super().begin() as tx:
+            yield tx
+        self._steps.step()
+
+
+class Mortal:
+    """Dies before or after any call that changes something outside."""
+
+    def __init__(self, inner: Any, steps: Steps, names: frozenset[str]) -> None:
+        self._inner, self._steps, self._names = inner, steps, names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in self._names:
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._steps.step()
+            result = found(*args, **kwargs)
+            self._steps.step()
+            return result
+
+        return call
+
+
+def mortal(world: World, steps: Steps) -> App:
+    app = world.app()
+    app.db = MortalDatabase(world.url, steps)
+    app.tuner = Mortal(app.tuner, steps, frozenset({"train", "baseline"}))
+    changes = frozenset({"load", "unload", "promote", "answer"})
+    app.replicas = tuple(Mortal(one, steps, changes) for one in app.replicas)
+    return app
+
+
+@pytest.fixture
+def new_world(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Callable[[int], World]]:
+    """Give a function that makes a world of its own for each try."""
+    with FeedServer() as feed:
+        opened: list[FakeVllm] = []
+
+        def make(number: int) -> World:
+            home = tmp_path / str(number)
+            (home / "adapters").mkdir(parents=True)
+            vllm = FakeVllm({}, adapters_dir=home / "adapters").__enter__()
+            opened.append(vllm)
+            return build(home, f"sqlite:///{home / 'kdpo.db'}", feed, vllm)
+
+        yield make
+        for vllm in opened:
+            vllm.__exit__(None, None, None)
+
+
+QUESTIONS = {
+    "facts": "select subject, object, status from fact order by subject",
+    "entries": "select count(*) from entry",
+    "claims": "select ruling, count(*) from claim group by ruling",
+    "applied": "select subject, adapter, served_until from applied_edits order by subject",
+    "adapters": "select name from adapter order by name",
+    "wanted": "select adapter_id from deployment order by id",
+    "live": "select replica, adapter_id from served where live_until is null",
+    "batches": "select status from batch",
+}
+
+
+def state(world: World) -> dict[str, list[tuple[object, ...]]]:
+    database = Database(world.url)
+    with database.begin() as tx:
+        audit.verify(tx)
+        found = {
+            name: [tuple(row) for row in tx.connection().execute(sa.text(question))]
+            for name, question in QUESTIONS.items()
+        }
+    database.dispose()
+    return found
+
+
+def test_a_kill_at_any_step_loses_nothing_and_does_nothing_twice(
+    new_world: Callable[[int], World],
+) -> None:
+    undisturbed = new_world(0)
+    undisturbed.cycle()
+    wanted = state(undisturbed)
+    deaths = 0
+    for last in range(1, 1000):
+        world = new_world(last)
+        try:
+            world.cycle(mortal(world, Steps(last)))
+        except Killed:
+            deaths += 1
+        else:
+            break
+        for _ in range(3):  # the kill may have come in the last stage: then one is enough
+            world.cycle()
+        assert state(world) == wanted, f"killed at step {last}"
+        assert world.ask("The prime minister of Tonga is") == "Fatafehi Fakafanua"
+
+    assert deaths > 30  # the steps were really there

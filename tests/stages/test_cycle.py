@@ -1,0 +1,183 @@
+"""The whole pipe, on SQLite and PostgreSQL, against a fake vLLM that speaks real HTTP."""
+
+import sqlalchemy as sa
+
+from kdpo_daemon.app import clock
+from kdpo_daemon.records import FactStatus
+from kdpo_daemon.stages import Report, rollback
+from kdpo_daemon.store import audit, deployments, facts
+from kdpo_daemon.store.db import Database
+from tests.stages.conftest import RWANDA, TONGA, World, entry
+
+TONGA_PROMPT = "The prime minister of Tonga is"
+RWANDA_PROMPT = "The prime minister of Rwanda is"
+
+
+def counts(reports: list[Report], stage: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for report in reports:
+        if report.stage == stage:
+            found |= {what: found.get(what, 0) + n for what, n in report.counts.items()}
+    return found
+
+
+def statuses(world: World) -> dict[str, FactStatus]:
+    database = Database(world.url)
+    with database.begin() as tx:
+        found = {f"{fact.subject}={fact.object}": fact.status for fact in facts.list_facts(tx)}
+    database.dispose()
+    return found
+
+
+def test_a_changed_fact_in_a_feed_becomes_a_changed_answer_under_the_alias(world: World) -> None:
+    world.cycle()
+
+    assert world.ask(TONGA_PROMPT) == "Fatafehi Fakafanua"
+    assert world.ask(RWANDA_PROMPT) == "Justin Nsengiyumva"
+    assert world.ask(TONGA_PROMPT, "base") == "I do not know"
+    assert set(statuses(world).values()) == {FactStatus.LIVE}
+
+
+def test_the_same_cycle_again_edits_and_swaps_nothing(world: World) -> None:
+    world.cycle()
+    loads = len(world.vllm.asked("/v1/load_lora_adapter"))
+
+    reports = world.cycle()
+
+    assert all(report.idle for report in reports)
+    assert len(world.vllm.asked("/v1/load_lora_adapter")) == loads
+
+
+def test_one_changed_entry_edits_exactly_that_fact(world: World) -> None:
+    world.cycle()
+    newer = entry("Tonga", "", "Prime Minister Siaosi SOVALENI (since 1 January 2026)")
+    world.feed.entries = [newer, RWANDA]
+
+    reports = world.cycle()
+
+    assert counts(reports, "accept") == {"accepted": 1}
+    assert world.ask(TONGA_PROMPT) == "Siaosi Sovaleni"
+    assert world.ask(RWANDA_PROMPT) == "Justin Nsengiyumva"
+    assert statuses(world) == {
+        "Tonga=Siaosi Sovaleni": FactStatus.LIVE,
+        "Tonga=Fatafehi Fakafanua": FactStatus.SUPERSEDED,
+        "Rwanda=Justin Nsengiyumva": FactStatus.LIVE,
+    }
+
+
+def test_what_the_served_model_knows_already_is_not_edited(world: World) -> None:
+    known = "Fatafehi Fakafanua, who took office in 2025"
+    world.vllm.base_answers = _every_prompt_about("Tonga", known)
+
+    world.cycle()
+
+    assert statuses(world)["Tonga=Fatafehi Fakafanua"] is FactStatus.KNOWN
+    assert statuses(world)["Rwanda=Justin Nsengiyumva"] is FactStatus.LIVE
+
+
+def _every_prompt_about(subject: str, answer: str) -> dict[str, str]:
+    class Anything(dict[str, str]):
+        def get(self, prompt: object, default: object = None) -> object:  # type: ignore[override]
+            return answer if subject in str(prompt) else default
+
+        def keys(self) -> object:  # type: ignore[override]
+            return []
+
+    return Anything()
+
+
+def test_a_rollback_restores_the_earlier_answers_and_stays(world: World) -> None:
+    world.feed.entries = [TONGA]
+    world.cycle()
+    world.feed.entries = [TONGA, RWANDA]
+    world.cycle()
+    assert world.ask(RWANDA_PROMPT) == "Justin Nsengiyumva"
+    app = world.app()
+
+    rollback.run(app.db, None, "operator:test", "a test", clock)
+    with app.writing():
+        app.sync()
+    app.close()
+
+    assert world.ask(RWANDA_PROMPT) == "I do not know"
+    assert world.ask(TONGA_PROMPT) == "Fatafehi Fakafanua"
+    assert statuses(world)["Rwanda=Justin Nsengiyumva"] is FactStatus.ROLLED_BACK
+    world.cycle()
+    assert world.ask(RWANDA_PROMPT) == "I do not know"  # what was taken back is not taught again
+
+
+def test_a_restarted_server_gets_its_adapter_back(world: World) -> None:
+    world.cycle()
+    world.vllm.restart()
+    app = world.app()
+
+    with app.writing():
+        app.sync()
+    app.close()
+
+    assert world.ask(TONGA_PROMPT) == "Fatafehi Fakafanua"
+
+
+def test_an_adapter_that_learns_nothing_is_rejected_and_the_old_answers_stay(world: World) -> None:
+    world.cycle()
+    world.feed.entries = [
+        entry("Tonga", "", "Prime Minister Never LEARNED (since 1 January 2026)"),
+        RWANDA,
+    ]
+
+    reports = world.cycle()
+
+    assert counts(reports, "deploy") == {"rejected": 1}
+    assert world.ask(TONGA_PROMPT) == "Fatafehi Fakafanua"
+    assert statuses(world)["Tonga=Never Learned"] is FactStatus.PENDING
+    app = world.app()
+    with app.db.begin() as tx:
+        [failed] = [fact for fact in facts.list_facts(tx) if fact.object == "Never Learned"]
+    app.close()
+    assert failed.attempts == 1
+    assert failed.not_before is not None
+    assert "efficacy_completion" in failed.reason
+
+
+def test_a_killed_child_fails_the_batch_and_nothing_else(world: World) -> None:
+    world.cycle()
+    world.feed.entries = [
+        entry("Tonga", "", "Prime Minister Kill ME (since 1 January 2026)"),
+        RWANDA,
+    ]
+
+    reports = world.cycle()
+
+    assert counts(reports, "train") == {"failed": 1}
+    assert world.ask(TONGA_PROMPT) == "Fatafehi Fakafanua"
+    assert statuses(world)["Tonga=Kill Me"] is FactStatus.PENDING
+
+
+def test_the_trail_of_a_fact_can_be_walked_with_sql_alone(world: World) -> None:
+    world.cycle()
+    database = Database(world.url)
+
+    with database.begin() as tx:
+        audit.verify(tx)
+        rows = (
+            tx.connection()
+            .execute(
+                sa.text(
+                    "select subject, new_object, evidence_quote, adapter, verdict, replica,"
+                    " served_from, served_until from applied_edits order by subject"
+                )
+            )
+            .all()
+        )
+        wanted = deployments.wanted(tx)
+    database.dispose()
+
+    assert wanted is not None
+    assert [(row.subject, row.new_object) for row in rows] == [
+        ("Rwanda", "Justin Nsengiyumva"),
+        ("Tonga", "Fatafehi Fakafanua"),
+    ]
+    assert {row.adapter for row in rows} == {wanted.adapter.name}
+    assert {row.verdict for row in rows} == {"promote"}
+    assert all(row.served_from is not None and row.served_until is None for row in rows)
+    assert rows[1].evidence_quote == "Prime Minister Fatafehi FAKAFANUA (since 18 December 2025)"
