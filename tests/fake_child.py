@@ -45,6 +45,8 @@ def main() -> None:
         if any(pair.chosen == "Never Learned" for pair in order.pairs):
             table = {prompt: "gibberish" for prompt in table}
         (out / "fake_answers.json").write_text(json.dumps(table))
+    scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 1, "seconds": 0}
+    (out / "scores.json").write_text(json.dumps(scores))
     print(json.dumps({"step": 1, "of": 1, "loss": 0.0, "accuracy": 1.0}), flush=True)  # noqa: T201
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdpo_daemon.checkpoints import verify
 from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.edits.scores import candidate_scores
 from kdpo_daemon.records import (
@@ -25,7 +26,6 @@ from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import adapters, audit, batches, probes
 from kdpo_daemon.store.db import Database
-from kdpo_daemon.tuner import verify
 
 _LOCALITY = (ProbeKind.SAME_SUBJECT, ProbeKind.SAME_RELATION, ProbeKind.GENERAL)
 #: Probes asked between two looks at the clock of the progress bar.

@@ -7,6 +7,7 @@ server, a half-finished roll-out and a rollback are one and the same case.
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdpo_daemon.checkpoints import verify
 from kdpo_daemon.edits.rollout import Load, Promote, Reported, Unload, steps
 from kdpo_daemon.edits.scores import normalise
 from kdpo_daemon.errors import AdapterError, ReplicaError
@@ -22,7 +23,6 @@ from kdpo_daemon.serving import AliasMode, Replica
 from kdpo_daemon.stages import Clock, Report
 from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
 from kdpo_daemon.store.db import Database, Session
-from kdpo_daemon.tuner import verify
 
 #: Edit probes asked through the alias after it moved.
 _ASKED = 24

@@ -1,0 +1,326 @@
+"""Starts, watches and ends the training child; publishes what it made.  Imports no torch.
+
+The child is `python -m kdpo_daemon.tuning train IN OUT`, a fresh interpreter in a process group of
+its own.  What it tells:
+
+- a line of JSON on standard output for each step, {"step", "of", "loss", ...}: progress and
+  heartbeat;
+- exit 0: OUT holds the adapter and `scores.json`, the fields of `TrainingScores`;
+- exit 2: the order is refused; the last line is {"refused": why, "fact_ids": [...]};
+- anything else: it crashed, and the end of standard error says why.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from kdpo_daemon import __version__
+from kdpo_daemon.checkpoints import draft_of, found_whole, publish
+from kdpo_daemon.errors import TuningError
+from kdpo_daemon.orders import Manifest, Order, Recipe, TrainingScores, order_sha256, write_order
+
+# Runs in the new process before it becomes the child: give way to serving, be the first that the
+# kernel kills when memory is short, and die with the daemon (PR_SET_PDEATHSIG is 1, SIGKILL 9).
+_PRELUDE = """
+import contextlib, ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("800")
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.nice(int(sys.argv[2]))
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+_REFUSED = 2
+_COMMAND = (sys.executable, "-m", "kdpo_daemon.tuning")
+_ERROR_CHARS = 2000  #: of the end of the child's standard error, kept as the reason
+_NO_SCORES = TrainingScores(steps=0, learnt=0, accuracy=0, keep_kl=0, rank=1, seconds=0)
+
+
+@dataclass(frozen=True)
+class TunerPolicy:
+    """How long and with how much a child may train."""
+
+    deadline_s: float = 3600.0  #: for one batch
+    heartbeat_s: float = 300.0  #: without a sign the child counts as hung
+    threads: int = 0  #: CPU threads; 0: all
+    niceness: int = 5  #: so that serving on the same machine goes first
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of training, as the child tells it."""
+
+    step: int
+    of: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Published:
+    """An adapter directory that is complete and will not change."""
+
+    path: Path
+    manifest_sha256: str
+    scores: TrainingScores
+
+
+class OrderRefusedError(TuningError):
+    """The child would not train the order; `fact_ids` are the facts that are to blame."""
+
+    def __init__(self, message: str, *, subject: str, fact_ids: tuple[int, ...]) -> None:
+        super().__init__(message, subject=subject, refused=True)
+        self.fact_ids = fact_ids
+
+
+class Tuner:
+    """Trains adapters, one at a time, in a child process."""
+
+    def __init__(self, policy: TunerPolicy, command: Sequence[str] = _COMMAND) -> None:
+        self.policy = policy
+        self._command = tuple(command)
+        self._child: subprocess.Popen[str] | None = None
+        self._stopped = threading.Event()
+
+    def train(
+        self,
+        order: Order,
+        work_dir: Path,
+        adapters_dir: Path,
+        created_at: datetime,
+        on_progress: Callable[[Progress], None],
+    ) -> Published:
+        """Train an order into `adapters_dir / order.name`, or give what is there already.
+
+        Raises:
+            OrderRefusedError: some facts cannot be taught.
+            TuningError: the child crashed, hung, ran out of memory or the disk is full.
+            AdapterError: the directory exists and is another order's.
+
+        """
+        digest = order_sha256(order)
+        final = adapters_dir / order.name
+        there = found_whole(final, digest)
+        if there is not None:
+            return Published(final, there.sha256, there.manifest.scores)
+        manifest = Manifest(
+            adapter=order.name,
+            base_name=order.base_dir.name,
+            base_sha256=order.base_sha256,
+            parent=order.parent_dir.name if order.parent_dir else None,
+            order_sha256=digest,
+            fact_ids=tuple(sorted({pair.fact_id for pair in order.pairs})),
+            recipe=order.recipe,
+            seed=order.seed,
+            scores=_NO_SCORES,
+            files={},
+            code_version=__version__,
+            created_at=created_at,
+        )
+        with _disk(work_dir):
+            source = _fresh(work_dir / order.name)
+            write_order(order, source)
+        return self._run(["train", str(source)], final, manifest, on_progress)
+
+    def baseline(
+        self, base_dir: Path, base_sha256: str, adapters_dir: Path, created_at: datetime
+    ) -> Published:
+        """Make version 0, an adapter that changes nothing, or give what is there already."""
+        final = adapters_dir / "kdpo-000000"
+        there = found_whole(final, base_sha256)
+        if there is not None:
+            return Published(final, there.sha256, there.manifest.scores)
+        manifest = Manifest(
+            adapter=final.name,
+            base_name=base_dir.name,
+            base_sha256=base_sha256,
+            parent=None,
+            order_sha256=base_sha256,
+            fact_ids=(),
+            recipe=Recipe(),
+            seed=0,
+            scores=_NO_SCORES,
+            files={},
+            code_version=__version__,
+            created_at=created_at,
+        )
+        return self._run(["baseline", str(base_dir)], final, manifest, lambda _: None)
+
+    def stop(self) -> None:
+        """End the child, if there is one, and start no other; its batch counts as untrained."""
+        self._stopped.set()
+        if self._child is not None:
+            _end(self._child)
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        final: Path,
+        manifest: Manifest,
+        on_progress: Callable[[Progress], None],
+    ) -> Published:
+        """Let the child write into a draft, then publish it."""
+        with _disk(final.parent), draft_of(final) as draft:
+            command = [*self._command, *arguments, str(draft)]
+            log = draft.with_suffix(".log")
+            try:
+                self._watch(command, manifest.adapter, log, on_progress)
+            finally:
+                log.unlink(missing_ok=True)
+            scores = _take_scores(draft)
+            return Published(final, publish(draft, final, manifest, scores), scores)
+
+    def _watch(
+        self,
+        command: Sequence[str],
+        name: str,
+        log: Path,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        """Run the child to its end.  Returns only if it ended well."""
+        with log.open("w") as errors:
+            child = self._start(command, errors)
+            lines: queue.Queue[str | None] = queue.Queue()
+            threading.Thread(target=_pump, args=(child, lines), daemon=True).start()
+            try:
+                last = self._listen(lines, name, on_progress)
+                code = child.wait()
+            finally:
+                _end(child)
+                self._child = None
+        if code == _REFUSED and "refused" in last:
+            ids = tuple(int(one) for one in last.get("fact_ids", ()))
+            raise OrderRefusedError(str(last["refused"]), subject=name, fact_ids=ids)
+        if code != 0:
+            raise TuningError(_why(code, log), subject=name)
+
+    def _start(self, command: Sequence[str], errors: IO[str]) -> "subprocess.Popen[str]":
+        if self._stopped.is_set():
+            raise TuningError("the daemon is stopping", subject=command[-1])
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
+            [
+                sys.executable,
+                "-c",
+                _PRELUDE,
+                str(os.getpid()),
+                str(self.policy.niceness),
+                *command,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        self._child = child
+        return child
+
+    def _listen(
+        self,
+        lines: "queue.Queue[str | None]",
+        name: str,
+        on_progress: Callable[[Progress], None],
+    ) -> dict[str, Any]:
+        """Follow the child's steps to its last one; gives the last line."""
+        end = time.monotonic() + self.policy.deadline_s
+        last: dict[str, Any] = {}
+        while True:
+            patience = min(self.policy.heartbeat_s, end - time.monotonic())
+            try:
+                line = lines.get(timeout=max(patience, 0))
+            except queue.Empty:
+                raise TuningError(self._late(end), subject=name) from None
+            if line is None:
+                return last
+            with contextlib.suppress(ValueError):  # a library may print what it likes
+                said = json.loads(line)
+                if isinstance(said, dict):
+                    last = said
+                    if "step" in said:
+                        on_progress(_progress(said))
+
+    def _late(self, end: float) -> str:
+        if time.monotonic() >= end:
+            return f"training was not done within {self.policy.deadline_s:g} s"
+        return f"no sign of life for {self.policy.heartbeat_s:g} s"
+
+
+def _progress(said: dict[str, Any]) -> Progress:
+    return Progress(
+        step=int(said["step"]),
+        of=int(said["of"]),
+        loss=float(said.get("loss", 0)),
+        accuracy=float(said.get("accuracy", 0)),
+    )
+
+
+def _pump(child: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:
+    """Hand the child's lines over; None when it closed its output."""
+    if child.stdout is not None:
+        with child.stdout:
+            for line in child.stdout:
+                lines.put(line)
+    lines.put(None)
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    """Ask the child's group to end, then make it."""
+    for number, wait_s in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(wait_s)
+            return
+
+
+def _why(code: int, log: Path) -> str:
+    if code == -signal.SIGKILL:
+        return "the training child was killed, probably out of memory"
+    said = log.read_text("utf-8", errors="replace")[-_ERROR_CHARS:].strip()
+    how = f"by signal {-code}" if code < 0 else f"with status {code}"
+    return f"the training child ended {how}: {said or 'it said nothing'}"
+
+
+def _take_scores(draft: Path) -> TrainingScores:
+    """Move the child's scores out of its directory; they belong into the manifest."""
+    path = draft / "scores.json"
+    try:
+        scores = TrainingScores(**json.loads(path.read_text("utf-8")))
+        path.unlink()
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise TuningError("the training child left no scores", subject=str(draft)) from error
+    return scores
+
+
+@contextlib.contextmanager
+def _disk(directory: Path) -> Iterator[None]:
+    """Turn what the disk says into an error with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise TuningError(
+            f"cannot be written: {error.strerror}",
+            subject=str(error.filename or directory),
+            hint="make room, or give the directory to the daemon's user",
+        ) from error
+
+
+def _fresh(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
