@@ -33,7 +33,8 @@ _OFFICES = (
     "|secretary of state|chief executive officer|chief executive|taoiseach|federal chancellor"
     "|chancellor|king|queen|emperor|empress|sultan|amir|emir|grand duke|crown prince|prince|pope"
     "|governor[ -]general|governor|high commissioner|administrator|ambassador|charg[eé] d'affaires"
-    "|chairperson|chairman|head of government|foreign minister|minister for foreign affairs"
+    "|chairperson|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
+    "|head of government|foreign minister|minister for foreign affairs"
     "|minister of (?:foreign affairs|(?:the )?interior|defense|finance)"
 )
 # An officer who is not the real thing: noted, and left out of the role.
@@ -52,7 +53,7 @@ _TITLE = re.compile(
 # Words that only a title has.  Left in a name, they say that the title was not understood.
 _TITLE_WORD = re.compile(
     "(?:vice-|co-vice-)?(?:president|minister|chair(?:man|person)?|leader|council|commissioner"
-    "|prime|premier|chief|executive|deputy|vice|co-vice|speaker|marshal|government|state)",
+    "|prime|premier|chief|executive|secretary|director|head|deputy|vice|co-vice|speaker|marshal|government|state)",
     re.IGNORECASE,
 )
 # The first holder's part of the value ends here.
@@ -76,8 +77,9 @@ def read_holder(raw: str) -> Reading:
     """Give the first holder of an office as clean words, "Dick SCHOOF" as "Dick Schoof"."""
     text = _plain(raw)
     head = _REST.split(text, maxsplit=1)[0].strip(" ,")
-    since = _since(text.split(";")[0])
-    modifiers = {m.lower() for m in _UNSURE.findall(text.split(";")[0])}
+    first = text.split(";")[0]
+    since = _since(first[first.find("since") :]) or _since(first)
+    modifiers = {m.lower() for m in _UNSURE.findall(first)}
     role, name = _split_titles(head)
     note = ", ".join(sorted(modifiers))
     if _SEVERAL.search(text.split(" of ")[0]) or " and " in f" {name} ":
@@ -97,10 +99,9 @@ def read_plain(raw: str) -> Reading:
     text = re.sub(r"\s*[;:,(]?\s*\bnote\b.*", "", _plain(raw))
     text = re.sub(r"\([^()]*\)?", "", text)
     parts = [part.strip() for part in re.split(r"[;,] ", f"{text} ") if part.strip(" ;,")]
-    since = _since(raw)
     if len(parts) != 1:
-        return Reading("", "", since, "several values" if parts else "empty")
-    return Reading(_fold_spaces(parts[0]).strip(" ;,."), "", since)
+        return Reading("", note="several values" if parts else "empty")
+    return Reading(_fold_spaces(parts[0]).strip(" ;,."))
 
 
 def read_date(text: str) -> datetime | None:

@@ -1,0 +1,241 @@
+# ruff: noqa: E501 - values are verbatim, one on each line
+"""Raw values of the CIA World Factbook, verbatim, and what is read from them."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from kdpo_daemon.facts.names import (
+    Reading,
+    read_date,
+    read_holder,
+    read_plain,
+    same_spelling,
+    same_value,
+)
+
+# (raw value, object, role, since, note)
+# fmt: off
+HOLDERS: list[tuple[str, str, str, str | None, str]] = [
+    ("Prime Minister Dick SCHOOF (since 2 July 2024)", "Dick Schoof", "prime minister", "2024-07-02", ""),
+    ("Prime Minister Antonio Luis Santos da COSTA (since 24 November 2015; resigned on 7 November 2023 but remains in caretaker status until new elections on 10 March 2024)", "Antonio Luis Santos da Costa", "prime minister", "2015-11-24", ""),
+    ("Prime Minister Rui Duarte DE BARROS (since 20 December 2023)", "Rui Duarte de Barros", "prime minister", "2023-12-20", ""),
+    ("Prime Minister Ali Mahaman Lamine ZEINE (since 9 August 2023)", "Ali Mahaman Lamine Zeine", "prime minister", "2023-08-09", ""),
+    ("Prime Minister and Foreign Minister MUHAMMAD bin Abd al-Rahman Al Thani (since 7 March 2023)", "Muhammad bin Abd al-Rahman Al Thani", "prime minister", "2023-03-07", ""),
+    ("President LAI Ching-te (since 20 May 2024)", "Lai Ching-te", "president", "2024-05-20", ""),
+    ("Taoiseach (Prime Minister) Leo VARADKAR (since 16 December 2022)", "Leo Varadkar", "prime minister", "2022-12-16", ""),
+    ("François BAYROU (since 13 December 2024)", "François Bayrou", "", "2024-12-13", ""),
+    ("Prime Minister Peter Paire O'NEILL (since 2 August 2011); Deputy Prime Minister Leo DION (since 9 August 2012)", "Peter Paire O'Neill", "prime minister", "2011-08-02", ""),
+    ("Premier Juliana O'CONNOR-CONNOLLY (since 15 November 2023)", "Juliana O'Connor-Connolly", "premier", "2023-11-15", ""),
+    ("President XI Jinping (since 14 March 2013); Vice President LI Yuanchao (since 14 March 2013)", "Xi Jinping", "president", "2013-03-14", ""),
+    ("Premier LI Keqiang (since 16 March 2013); Executive Vice Premiers HAN Zheng (since 19 March 2018), SUN Chunlan (since 19 March 2018), LIU He (since 19 March 2018), HU Chunhua (since 19 March 2018)", "Li Keqiang", "premier", "2013-03-16", ""),
+    ("President Daniel Francisco CHAPO (since 15 January 2025)", "Daniel Francisco Chapo", "president", "2025-01-15", ""),
+    ("Pope LEO XIV (since 8 May 2025)", "Leo XIV", "pope", "2025-05-08", ""),
+    ("King FREDERIK X (since 14 January 2024)", "Frederik X", "king", "2024-01-14", ""),
+    ("King CHARLES III (since 8 September 2022); represented by Governor General Mary SIMON (since 26 July 2021)", "Charles III", "king", "2022-09-08", ""),
+    ("KIM Jong Un (since 17 December 2011)", "Kim Jong Un", "", "2011-12-17", ""),
+    ("Acting President Claudia Juana RODRÍGUEZ de Guevara (since 1 December 2023)", "Claudia Juana Rodríguez de Guevara", "president", "2023-12-01", "acting"),
+    ("Interim Prime Minister Succès MASRA (since 2 January 2024)", "Succès Masra", "prime minister", "2024-01-02", "interim"),
+    ("Caretaker Prime Minister Dick SCHOOF (since 3 June 2025)", "Dick Schoof", "prime minister", "2025-06-03", "caretaker"),
+    ("Premier Mute B. EGEDE in caretaker status (since 12 March 2025)", "Mute B. Egede", "premier", "2025-03-12", "caretaker"),
+    ("Taoiseach (Prime Minister) Simon HARRIS resigned on 18 December 2024 but remains in Caretaker status until a new prime minister is appointed (since 9 April 2024)", "Simon Harris", "prime minister", "2024-04-09", "caretaker"),
+    ("Michel BARNIER is the caretaker Prime Minister after resigning following a no-confidence vote on 4 December 2024 (since 5 September 2024)", "Michel Barnier", "", "2024-09-05", "caretaker"),
+    ("Transitional President Gen. Brice OLIGUI Nguema (since 4 September 2023)", "Brice Oligui Nguema", "president", "2023-09-04", "transitional"),
+    ("Raymond Ndong Sima (since 8 September 2023); note- interim prime minister", "Raymond Ndong Sima", "", "2023-09-08", ""),
+    ("President Chandrikapersad \"Chan\" SANTOKHI (since 16 July 2020)", "Chandrikapersad Santokhi", "president", "2020-07-16", ""),
+    ("President Joko \"Jokowi\" WIDODO (since 20 October 2014)", "Joko Widodo", "president", "2014-10-20", ""),
+    ("Prime Minister SONEXAY (also spelled SONXAI) Siphandon (since 30 December 2022)", "Sonexay Siphandon", "prime minister", "2022-12-30", ""),
+    ("Prime Minister SETTHA Thawisin, also spelled SRETTHA Thavisin (since 5 September 2023)", "Settha Thawisin", "prime minister", "2023-09-05", ""),
+    ("Prime Minister PHAETHONGTHAN Chinnawat; also spelled PAETONGTARN Shinawatra (since 18 August 2024)", "Phaethongthan Chinnawat", "prime minister", None, ""),
+    ("Prime Minister Voreqe \"Frank\" BAINIMARAMA (since 22 September 2014)", "Voreqe Bainimarama", "prime minister", "2014-09-22", ""),
+    ("President Joseph R. BIDEN, Jr. (since 20 January 2021)", "Joseph R. Biden Jr.", "president", "2021-01-20", ""),
+    ("President Donald J. TRUMP (since 20 January 2025)", "Donald J. Trump", "president", "2025-01-20", ""),
+    ("Governor Albert BRYAN, Jr. (since 7 January 2019)", "Albert Bryan Jr.", "governor", "2019-01-07", ""),
+    ("Premier Dr. Ellis WEBSTER (since 30 June 2020)", "Ellis Webster", "premier", "2020-06-30", ""),
+    ("Acting President Sr. Gen. MIN AUNG HLAING (since 31 July 2025)", "Min Aung Hlaing", "president", "2025-07-31", "acting"),
+    ("President Col. Mamady DOUMBOUYA (since 17 January 2026)", "Mamady Doumbouya", "president", "2026-01-17", ""),
+    ("Amir Sheikh MISHAL al-Ahmad al-Sabah (since 16 December 2023)", "Mishal al-Ahmad al-Sabah", "amir", "2023-12-16", ""),
+    ("Sultan and Prime Minister Sir HASSANAL Bolkiah (since 5 October 1967)", "Hassanal Bolkiah", "sultan", "1967-10-05", ""),
+    ("President Ratu Naiqama LALABALAVU (since 12 November 2024)", "Naiqama Lalabalavu", "president", "2024-11-12", ""),
+    ("Prime Minister ISMAIL Sabri Yaakob (since 21 August 2021); note - Tan Sri MUHYIDDIN Yassin resigned on 16 August 2021", "Ismail Sabri Yaakob", "prime minister", "2021-08-21", ""),
+    ("Prime Minister and Minister of Interior Ľudovít ÓDOR (since 15 May 2023); Deputy Prime Ministers Stefan HOLY, Veronika REMISOVA, Richard SULIK (all since 21 March 2020)", "Ľudovít Ódor", "prime minister", "2023-05-15", ""),
+    ("President José Enrique JERÍ Oré (since 10 October 2025)", "José Enrique Jerí Oré", "president", "2025-10-10", ""),
+    ("Interim President Delcy Eloína RODRÍGUEZ Gómez (since 5 January 2026)", "Delcy Eloína Rodríguez Gómez", "president", "2026-01-05", "interim"),
+    ("Prime Minister Amadou Oury BAH (since 27 February 2024)", "Amadou Oury Bah", "prime minister", "2024-02-27", ""),
+    ("Prime Minister ANUTIN Charnvirakul (since 5 Sep 2025)", "Anutin Charnvirakul", "prime minister", "2025-09-05", ""),
+    ("Prime Minister Sushila KARKI; note - KARKI was sworn in as interim prime minister on 12 September 2025 after Khadga Prasad Sharma OLI resigned on 9 September following violent protests; KARKI will serve until elections are held in March 2026", "Sushila Karki", "prime minister", None, ""),
+    ("President Peter MUTHARIKA (since 4 October)", "Peter Mutharika", "president", None, ""),
+    ("Vice President Jane ANSAH (since 4 October)", "Jane Ansah", "vice president", None, ""),
+    ("Chief Minister Lindsay de SAUSMAREZ (since 1 July 2025)", "Lindsay de Sausmarez", "chief minister", "2025-07-01", ""),
+    ("President Jennifer GEERLINGS-SIMONS (since 16 July 2025)", "Jennifer Geerlings-Simons", "president", "2025-07-16", ""),
+    ("President Evariste NDAYISHIMIYE (since 18 June 2020)", "Evariste Ndayishimiye", "president", "2020-06-18", ""),
+    ("President Baron WAQA (since 11 June 2013)", "Baron Waqa", "president", "2013-06-11", ""),
+    ("Prime Minister 'Akilisi POHIVA (since 30 December 2014)", "'Akilisi Pohiva", "prime minister", "2014-12-30", ""),
+    ("Prime Minister Evelyn WEVER-CROES (since 17 November 2017)", "Evelyn Wever-Croes", "prime minister", "2017-11-17", ""),
+    ("President of the Government Alcide PONGA (since 8 January 2025)", "Alcide Ponga", "president of the government", "2025-01-08", ""),
+    ("President of Council of Ministers Faure GNASSINGBE (since 3 May 2025)", "Faure Gnassingbe", "president of council of ministers", "2025-05-03", ""),
+    ("President of Territorial Council Marc DIDIO (since 12 January 2026)", "Marc Didio", "president of territorial council", "2026-01-12", ""),
+    ("Chairperson of the Presidency Zeljko KOMSIC (chairperson since 16 July 2025; presidency member since 20 November 2018 - Croat seat); Denis BECIROVIC (presidency member since 16 November 2022 - Bosniak seat); Zeljka CVIJANOVIC (presidency member since 16 November 2022 - Serb seat)", "Zeljko Komsic", "chairperson of the presidency", "2025-07-16", ""),
+    ("Minister of State Christophe MIRMAND (since 21 July 2025)", "Christophe Mirmand", "minister of state", "2025-07-21", ""),
+    ("Chancellor Friedrich MERZ (since 6 May 2025)", "Friedrich Merz", "chancellor", "2025-05-06", ""),
+    ("Premier CHEN Chien-jen (President of the Executive Yuan) (since 31 January 2023); Vice Premier CHENG Wen-tsan (Vice President of the Executive Yuan) (since 31 January 2023)", "Chen Chien-jen", "premier", "2023-01-31", ""),
+    ("(Ulu o Tokelau) Kelihiano KALOLO (since 6 March 2023); note - position rotates annually among the three Faipule (village leaders) of the atolls", "Kelihiano Kalolo", "", "2023-03-06", ""),
+    ("President Kais SAIED (elected 13 October, sworn in 23 October 2019)", "Kais Saied", "president", "2019-10-23", ""),
+    ("Prime Minister Ntsokoane Samuel MATEKANE (4 November 2022)", "Ntsokoane Samuel Matekane", "prime minister", "2022-11-04", ""),
+    ("Prime Minister KHALIFA bin Salman Al-Khalifa (since 1971); First Deputy Prime Minister SALMAN bin Hamad Al Khalifa (since 11 March 2013); Deputy Prime Ministers ALI bin Khalifa bin Salman Al-Khalifa, Jawad bin Salim al-ARAIDH (since 11 December 2006), KHALID bin Abdallah Al Khalifa (since November 2010), MUHAMMAD bin Mubarak Al-Khalifa (since September 2005)", "Khalifa bin Salman Al-Khalifa", "prime minister", "1971-01-01", ""),
+    ("King SALMAN bin Abd al-Aziz Al Saud (since 23 January 2015)", "Salman bin Abd al-Aziz Al Saud", "king", "2015-01-23", ""),
+    ("President of the Government (Prime Minister-equivalent) Pedro SANCHEZ Perez-Castejon (since 2 June 2018); Vice President (and Minister of the President's Office) Maria del Carmen CALVO Poyato (since 7 June 2018)", "Pedro Sanchez Perez-Castejon", "president of the government", "2018-06-02", ""),
+    ("President Ellen JOHNSON SIRLEAF (since 16 January 2006); Vice President Joseph BOAKAI (since 16 January 2006)", "Ellen Johnson Sirleaf", "president", "2006-01-16", ""),
+    ("President Jose Eduardo DOS SANTOS (since 21 September 1979); Vice President Manuel Domingos VICENTE (since 26 September 2012)", "Jose Eduardo dos Santos", "president", "1979-09-21", ""),
+    ("Prime Minister Moeketsi MAJORO (since 20 May 2020); note - Prime Minister Thomas THABANE resigned on 19 May 2020", "Moeketsi Majoro", "prime minister", "2020-05-20", ""),
+    ("Ahmad al-Shara'; former President Bashar al-ASAD was overthrown by Islamist rebels on 8 December 2024", "Ahmad al-Shara'", "", None, ""),
+    ("King WILLEM-ALEXANDER of the Netherlands (since 30 April 2013); represented by Governor Ajamu G. BALY (since 10 October 2022)", "Willem-Alexander", "king", "2013-04-30", ""),
+    ("King HARALD V of Norway (since 17 January 1991)", "Harald V", "king", "1991-01-17", ""),
+    ("King CARL XVI GUSTAF (since 15 September 1973)", "Carl XVI Gustaf", "king", "1973-09-15", ""),
+    ("Chief Executive LEUNG Chun-ying [C.Y. LEUNG] (since 1 July 2012)", "Leung Chun-ying", "chief executive", "2012-07-01", ""),
+    ("Administrator Air Vice-Marshal Michael WIGSTON (since 21 January 2015); note - administrator reports to the British Ministry of Defense; the chief officer is responsible for the day-to-day running of the civil government of the Sovereign Bases", "Michael Wigston", "administrator", "2015-01-21", ""),
+    ("Prime Minister ABIY Ahmed (since 2 April 2018); Deputy Prime Minister DEMEKE Mekonnen Hassen (since 29 November 2012)", "Abiy Ahmed", "prime minister", "2018-04-02", ""),
+    ("Governor Nikolao PULA (since 3 January 2025)", "Nikolao Pula", "governor", "2025-01-03", ""),
+    ("Taoiseach (Prime Minister) Micheál MARTIN (since 27 June 2020); note - MARTIN will serve through December 2022 and will then be succeeded by Leo VARADKAR", "Micheál Martin", "prime minister", "2020-06-27", ""),
+    ("President Frank-Walter STEINMEIER (since 19 March 2017)", "Frank-Walter Steinmeier", "president", "2017-03-19", ""),
+    ("Prime Minister Hristijan MICKOSKI (since 23 June 2024)", "Hristijan Mickoski", "prime minister", "2024-06-23", ""),
+]
+# fmt: on
+
+# (raw value, role, note): nobody, or nobody for sure
+# fmt: off
+NOBODY = [
+    ("co-chiefs of state Captains Regent Denise BRONZETTI and Italo RIGHI (for the period 1 April 2025 - 30 September 2025)", "", "several holders"),
+    ("Co-prince Emmanuel MACRON (since 14 May 2017); represented by Patrick STROZDA (since 14 May 2017); and Co-prince Archbishop Joan-Enric VIVES i Sicilia (since 12 May 2003); represented by Josep Maria MAURI (since 20 July 2012)", "", "several holders"),
+    ("vacant (since 7 September 2025)", "", "vacant"),
+    ("vacant; former President Bashar al-ASAD was overthrown by Islamist rebels on 8 December 2024; ASAD and his family flew to Moscow where they were granted political asylum", "", "vacant"),
+    ("Prime Minister vacant (as of 17 August 2023); note - Krisjanis KARINS stepped down on 17 August 2023", "prime minister", "vacant"),
+    ("Prime Minister (vacant); note - on 5 September 2021, Col. Mamady DOUMBOUYA led a military coup by a National Committee of Rally and Development that arrested President CONDE, suspended the constitution, and dissolved the government of Prime Minister Ibrahima Kassory FOFANA", "prime minister", "vacant"),
+    ("President-elect Mohamed MUIZZI (since 30 September 2023); Vice President-elect Hussain Mohamed LATHEEF (since 30 September 2023)", "", "not in office yet"),
+    ("President Elect Adama BARROW (since 1 December 2016); Vice President Isatou NJIE-SAIDY (since 20 March 1997)", "president", "not in office yet"),
+    ("Chairperson, Presidential Leadership Council Rashad Muhammad al-ALIMI, Dr. (since 19 April 2022)", "chairperson", "cannot be read as a name"),
+    ("Commissioner Nishi DHOLAKIA (since 16 December 2024); Administrator Bob FAIRWEATHER; note - both reside in the UK and are represented by Commander Andrew WILLIAMS, RN, Officer commanding British Forces on Diego Garcia (since January 2025)", "", "cannot be read as a name"),
+    ("State Affairs Commission President KIM Jong Un (since 17 December 2011)", "", "cannot be read as a name"),
+    ("Supreme People's Assembly President CHOE Ryong Hae (since 11 April 2019)", "", "cannot be read as a name"),
+    ("Notification Statement: the United States does not recognize Nicolas MADURO Moros as president of Venezuela President Nicolas MADURO Moros (since 19 April 2013)", "", "cannot be read as a name"),
+    ("on 13 November 2022, President HERZOG tasked Benjamin NETANYHU with forming a new government", "", "cannot be read as a name"),
+    ("overall Taliban Leader HAYBATULLAH Akhundzada is the [so-called] Amir-ul Momineen of the Taliban and is effectively the head of government", "", "cannot be read as a name"),
+    ("Prime Minister (since 5 January 2006)", "prime minister", "cannot be read as a name"),
+    ("GNU Interim Prime Minister Abdul Hamid DUBAYBAH (since 5 February 2021)", "", "cannot be read as a name"),
+    ("Minister Gervais NDIRAKOBUCA (since 7 September 2022)", "", "cannot be read as a name"),
+]
+# fmt: on
+
+# (raw value, object, note)
+# fmt: off
+CAPITALS = [
+    ("Malabo; note - Malabo is on the island of Bioko; in 2017, some governmental offices began to move", "Malabo", ""),
+    ("Jerusalem: note - Israel proclaimed Jerusalem as its capital in 1950", "Jerusalem", ""),
+    ("Nay Pyi Taw (note - Yangon, aka Rangoon, is the former capital)", "Nay Pyi Taw", ""),
+    ("Mexico City (Ciudad de Mexico)", "Mexico City", ""),
+    ("Nur-Sultan", "Nur-Sultan", ""),
+    ("name: Astana", "Astana", ""),
+    ("Yamoussoukro (legislative capital), Abidjan (administrative capital)", "", "several values"),
+    ("La Paz (administrative capital); Sucre (constitutional capital)", "", "several values"),
+    ("", "", "empty"),
+]
+# fmt: on
+
+# spellings of one name, in the Factbook one after the other
+SAME = [
+    ("Bernard Gomou", "Bernard Goumou"),
+    ("Serdar Berdimuhamedow", "Serdar Berdimuhamedov"),
+    ("John Briceno", "John Briceño"),
+    ("Faustin-Archange Touadera", "Faustin Archange TOUADÉRA"),
+    ("Alexis Tsipras", "Alexios Tsipras"),
+    ("Malcomb Turnbull", "Malcolm Turnbull"),
+    ("Mikhail Mishustin", "Mikhail Vladimirovich Mishustin"),
+    ("Horacio Cartes", "Horacio Cartes Jara"),
+    ("Ralph E. Gonsalves", "Ralph Everard Gonsalves"),
+    ("Khalid ibn Khalifa ibn Abdul Aziz Al Thani", "Khalid bin Khalifa bin Abdul Aziz Al Thani"),
+    ("Hans Adam II", "Hans-Adam II"),
+    ("Peter O'Neill", "Peter O\u2019Neill"),
+    ("Bardhur A Steig Nielsen", "Bardur A Steig Nielsen"),
+]
+
+# different people whose names are alike, in the Factbook one after the other
+DIFFERENT = [
+    ("Li Keqiang", "Li Qiang"),
+    ("Hun Sen", "Hun Manet"),
+    ("Idriss Deby Itno", "Mahamat Idriss Deby"),
+    ("Salman bin Abd al-Aziz Al Saud", "Muhammad bin Salman bin Abd al-Aziz Al Saud"),
+    ("Nawaf al-Ahmad al-Jabir al-Sabah", "Mishal al-Ahmad al-Sabah"),
+    ("Gurbanguly Berdimuhamedow", "Serdar Berdimuhamedow"),
+    ("Antonio Luis Santos da Costa", "Antonio Luis Montenegro"),
+    ("Tshering Tobgay", "Lotay Tshering"),
+    ("Akihito", "Naruhito"),
+    ("Francois Hollande", "Francois Fillon"),
+]
+
+
+@pytest.mark.parametrize(("raw", "name", "role", "since", "note"), HOLDERS)
+def test_a_holder_is_read(raw: str, name: str, role: str, since: str | None, note: str) -> None:
+    day = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
+
+    assert read_holder(raw) == Reading(name, role, day, note)
+
+
+@pytest.mark.parametrize(("raw", "role", "note"), NOBODY)
+def test_nobody_is_guessed(raw: str, role: str, note: str) -> None:
+    reading = read_holder(raw)
+
+    assert (reading.object, reading.role, reading.note) == ("", role, note)
+
+
+@pytest.mark.parametrize("name", sorted({name for _, name, *_ in HOLDERS}))
+def test_a_clean_name_is_read_as_itself(name: str) -> None:
+    assert read_holder(name).object == name
+
+
+@pytest.mark.parametrize(("raw", "value", "note"), CAPITALS)
+def test_a_plain_value_is_read(raw: str, value: str, note: str) -> None:
+    assert (read_plain(raw).object, read_plain(raw).note) == (value, note)
+
+
+def test_numbers_stay_whole_in_plain_values() -> None:
+    assert read_plain("5,300,000 (2023 est.)").object == "5,300,000"
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_a_respelling_is_the_same_value(one: str, other: str) -> None:
+    assert same_value(one, other)
+    assert same_value(other, one)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_another_person_is_another_value(one: str, other: str) -> None:
+    assert not same_value(one, other)
+    assert not same_value(other, one)
+
+
+def test_spelling_means_case_accents_and_marks_but_no_letters() -> None:
+    assert same_spelling("São Tomé", "SAO TOME")
+    assert same_spelling("Nur-Sultan", "Nur Sultan")
+    assert same_spelling("Łódź", "Lodz")
+    assert not same_spelling("Bernard Gomou", "Bernard Goumou")
+    assert not same_spelling("Austria", "Australia")
+
+
+def test_a_decimal_point_is_no_mark() -> None:
+    assert not same_spelling("1.2 million", "12 million")
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2024-07-02", datetime(2024, 7, 2, tzinfo=UTC)),
+        ("2024-07-02T01:00:00+02:00", datetime(2024, 7, 1, 23, tzinfo=UTC)),
+        ("2 July 2024", datetime(2024, 7, 2, tzinfo=UTC)),
+        ("September 2023", datetime(2023, 9, 1, tzinfo=UTC)),
+        ("31 February 2024", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_a_date_is_read(text: str, day: datetime | None) -> None:
+    assert read_date(text) == day
