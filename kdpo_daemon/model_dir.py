@@ -1,0 +1,54 @@
+"""What the daemon must know about a base model's directory; it loads no weights."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from kdpo_daemon.errors import SettingsError
+
+
+def model_sha256(directory: Path) -> str:
+    """Hash names and contents of `config.json`, `tokenizer.json` and the weights: which model."""
+    names = {"config.json", "tokenizer.json"}
+    files = [
+        path
+        for path in sorted(directory.glob("*"))
+        if path.name in names or path.suffix == ".safetensors"
+    ]
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise SettingsError(
+            "no *.safetensors file here",
+            subject=str(directory),
+            hint="name the directory of a Hugging Face model in safetensors form",
+        )
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def end_token_id(directory: Path) -> int:
+    """Give the id that ends an answer: `generation_config.json` first, else `config.json`.
+
+    Where a model names several, the first one is what its answers are taught to end with.
+    """
+    for name in ("generation_config.json", "config.json"):
+        try:
+            ids = json.loads((directory / name).read_text(encoding="utf-8")).get("eos_token_id")
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise SettingsError(
+                f"{name} is not JSON ({error})", subject=str(directory), hint="copy it again"
+            ) from error
+        if isinstance(ids, list) and ids:
+            ids = ids[0]
+        if isinstance(ids, int):
+            return ids
+    raise SettingsError(
+        "no eos_token_id in generation_config.json or config.json",
+        subject=str(directory),
+        hint="add the model's end token to its generation_config.json",
+    )

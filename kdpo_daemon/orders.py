@@ -1,0 +1,218 @@
+"""The directory a training child reads, and the manifest of the one it writes: names, JSON forms.
+
+Standard library only, because the daemon imports it too; it trains nothing and checks no weights.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kdpo_daemon.errors import AdapterError, TuningError
+from kdpo_daemon.records import Form, KeepPrompt, Pair, Prompt
+
+FORMAT = 1  #: of the order and of the manifest; raised when a reader of the old form would err
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.  Everything that shapes the adapter, apart from the order's pairs."""
+
+    #: the edited modules are those whose name ends so
+    target_module: str = "mlp.down_proj"
+    #: first and last edited layer, as a share of the model's depth
+    first_layer: float = 0.4
+    last_layer: float = 0.7
+    #: edited layers by number; empty: from the two shares above
+    layers: tuple[int, ...] = ()
+    #: tokens sampled from the base model, the "ordinary text" of the second moment
+    text_tokens: int = 8192
+    #: weight in the second moment of ordinary text, of the pairs' other tokens, of keep prompts
+    text_weight: float = 1.0
+    prompt_weight: float = 1.0
+    keep_moment_weight: float = 1.0
+    #: weight of the other subjects' keys beside the second moment
+    others_weight: float = 1.0
+    #: ridge on the second moment, as a share of its mean diagonal
+    ridge: float = 1e-3
+    #: Adam's step size for B
+    learning_rate: float = 5e-2
+    max_steps: int = 60
+    #: KDPO's beta: how soon a pair that leads by some nats stops pushing
+    beta: float = 0.1
+    #: weight of the cross-entropy anchor on target and end token
+    anchor_weight: float = 0.3
+    #: weight of the KL to the model before the batch, on keep prompts
+    keep_weight: float = 0.5
+    #: keep prompts per step
+    keep_rows: int = 16
+    #: tokens of the model's own answer to a keep prompt that are kept with it
+    keep_tokens: int = 8
+    #: lead in nats over every other token at which a target position counts as learnt
+    margin: float = 2.0
+    #: steps between two looks at the pairs that were learnt
+    recheck_every: int = 5
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a training child needs to know."""
+
+    name: str  #: of the adapter
+    base_dir: Path
+    base_sha256: str
+    parent_dir: Path | None  #: the adapter to start from; None: the base model
+    recipe: Recipe
+    seed: int
+    threads: int
+    pairs: tuple[Pair, ...]
+    keep: tuple[KeepPrompt, ...]
+
+
+@dataclass(frozen=True)
+class TrainingScores:
+    """What the child saw at the end, under teacher forcing."""
+
+    steps: int
+    learnt: float  #: share of pairs whose every position leads by the recipe's margin
+    accuracy: float  #: share of pairs whose every target token is the argmax
+    keep_kl: float  #: mean KL on the keep prompts, nats per token
+    rank: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an adapter directory holds and where it came from; written last."""
+
+    adapter: str
+    base_name: str  #: name of the base model's directory
+    base_sha256: str
+    parent: str | None  #: name of the parent adapter; None: the base model
+    order_sha256: str
+    fact_ids: tuple[int, ...]
+    recipe: Recipe
+    seed: int
+    scores: TrainingScores
+    files: dict[str, str]  #: file name -> sha256
+    code_version: str
+    created_at: datetime
+    format: int = field(default=FORMAT)
+
+
+def write_order(order: Order, directory: Path) -> None:
+    """Write `order.json`, `pairs.jsonl` and `keep.jsonl` into an existing directory."""
+    (directory / "order.json").write_text(_dumps(_head(order)) + "\n", encoding="utf-8")
+    _write_lines(directory / "pairs.jsonl", [asdict(pair) for pair in order.pairs])
+    _write_lines(directory / "keep.jsonl", [asdict(prompt) for prompt in order.keep])
+
+
+def read_order(directory: Path) -> Order:
+    """Read what `write_order` wrote.  Raises TuningError (refused) if it is not that."""
+    try:
+        head = json.loads((directory / "order.json").read_text(encoding="utf-8"))
+        if head["format"] != FORMAT:
+            _refuse(directory, f"order of format {head['format']}, this code reads {FORMAT}")
+        parent = head["parent_dir"]
+        return Order(
+            name=head["name"],
+            base_dir=Path(head["base_dir"]),
+            base_sha256=head["base_sha256"],
+            parent_dir=Path(parent) if parent else None,
+            recipe=_recipe(head["recipe"]),
+            seed=head["seed"],
+            threads=head["threads"],
+            pairs=tuple(_pair(line) for line in _read_lines(directory / "pairs.jsonl")),
+            keep=tuple(_keep(line) for line in _read_lines(directory / "keep.jsonl")),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _refuse(directory, f"unreadable order ({type(error).__name__}: {error})")
+
+
+def order_sha256(order: Order) -> str:
+    """Hash what decides the adapter: all but where the base lies and how many threads run."""
+    head = _head(order) | {"base_dir": "", "threads": 0}
+    head["parent_dir"] = order.parent_dir.name if order.parent_dir else None
+    digest = hashlib.sha256(_dumps(head).encode())
+    for form in (*map(asdict, order.pairs), *map(asdict, order.keep)):
+        digest.update(_dumps(form).encode())
+    return digest.hexdigest()
+
+
+def write_manifest(manifest: Manifest, directory: Path) -> None:
+    """Write `manifest.json` into the directory."""
+    form = asdict(manifest) | {"created_at": manifest.created_at.isoformat()}
+    (directory / MANIFEST).write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read the manifest of an adapter directory.  Raises AdapterError if there is none."""
+    try:
+        return _manifest(json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(
+            f"no usable {MANIFEST} ({type(error).__name__}: {error})",
+            subject=str(directory),
+            hint="restore the directory from a backup, or let the batch be trained again",
+        ) from error
+
+
+def _head(order: Order) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": order.name,
+        "base_dir": str(order.base_dir),
+        "base_sha256": order.base_sha256,
+        "parent_dir": str(order.parent_dir) if order.parent_dir else None,
+        "recipe": asdict(order.recipe),
+        "seed": order.seed,
+        "threads": order.threads,
+    }
+
+
+def _manifest(form: dict[str, Any]) -> Manifest:
+    if form["format"] != FORMAT:
+        raise ValueError(f"format {form['format']}, this code reads {FORMAT}")
+    return Manifest(
+        **form
+        | {
+            "fact_ids": tuple(form["fact_ids"]),
+            "recipe": _recipe(form["recipe"]),
+            "scores": TrainingScores(**form["scores"]),
+            "created_at": datetime.fromisoformat(form["created_at"]),
+        }
+    )
+
+
+def _recipe(form: dict[str, Any]) -> Recipe:
+    return Recipe(**form | {"layers": tuple(form["layers"])})
+
+
+def _pair(form: dict[str, Any]) -> Pair:
+    ids = ("prompt_ids", "chosen_ids", "rejected_ids", "old_ids")
+    return Pair(**form | {name: tuple(form[name]) for name in ids} | {"form": Form(form["form"])})
+
+
+def _keep(form: dict[str, Any]) -> KeepPrompt:
+    prompt = Prompt(Form(form["prompt"]["form"]), form["prompt"]["text"])
+    return KeepPrompt(prompt, tuple(form["ids"]))
+
+
+def _dumps(form: dict[str, Any]) -> str:
+    return json.dumps(form, sort_keys=True)
+
+
+def _write_lines(path: Path, forms: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(_dumps(form) + "\n" for form in forms), encoding="utf-8")
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _refuse(directory: Path, message: str) -> NoReturn:
+    raise TuningError(message, subject=str(directory), refused=True)
