@@ -45,6 +45,7 @@ os.nice(int(sys.argv[2]))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.execv(sys.argv[3], sys.argv[3:])
 """
+_BEFORE = (sys.executable, "-c", _PRELUDE)
 _REFUSED = 2
 _COMMAND = (sys.executable, "-m", "kdpo_daemon.tuning")
 _ERROR_CHARS = 2000  #: of the end of the child's standard error, kept as the reason

@@ -323,6 +323,7 @@ class FakeVllm:
 
 
 class _Http(ThreadingHTTPServer):
+    request_queue_size = 128
     daemon_threads = True
     fake: FakeVllm
 

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kdpo_daemon import packs, show
 from kdpo_daemon.app import App, clock, notify_socket
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, complaints, console
-from kdpo_daemon.daemon import Daemon
 from kdpo_daemon.doctor import examine
 from kdpo_daemon.errors import LeaseHeldError, SettingsError
 from kdpo_daemon.records import FactStatus
@@ -43,6 +42,8 @@ def init(ctx: typer.Context) -> None:
 
 def run(ctx: typer.Context) -> None:
     """Run the daemon until SIGTERM."""
+    from kdpo_daemon.daemon import Daemon  # a web server: no other command waits for it
+
     app = app_of(ctx)
     configure_logging(json=not sys.stderr.isatty())
     raise typer.Exit(Daemon(app, notify_socket()).run())

@@ -137,11 +137,24 @@ url = "{vllm.url}"
 adapters = "adapters"
 [client]
 attempts = 1
+[intake]
+general_probes = "probes.jsonl"
+general_keep = "keep.jsonl"
+perplexity_text = "text.txt"
+[plan]
+keep = 4
+neighbours = 1
+same_subject = 1
 [daemon]
-lease_s = 5
+lease_s = 1
 """,
         "utf-8",
     )
+    (home / "probes.jsonl").write_text(
+        '{"form": "completion", "prompt": "The sky is", "expected": ["blue"]}', "utf-8"
+    )
+    (home / "keep.jsonl").write_text('{"form": "chat", "prompt": "Hello!"}', "utf-8")
+    (home / "text.txt").write_text("It was a fine day and nothing changed.", "utf-8")
     model = home / "model"
     model.mkdir()
     (model / "config.json").write_text('{"eos_token_id": 0}', "utf-8")

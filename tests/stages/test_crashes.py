@@ -1,5 +1,7 @@
 """Killed between any two steps, the daemon goes on where it was: nothing is lost or done twice."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from kdpo_daemon.app import App
+from kdpo_daemon.errors import LeaseHeldError
 from kdpo_daemon.store import audit
 from kdpo_daemon.store.db import Database
 from tests.fakes import FakeVllm
@@ -26,8 +29,11 @@ class Steps:
     def __init__(self, last: int) -> None:
         self.last = last
         self.done = 0
+        self.thread = threading.get_ident()
 
     def step(self) -> None:
+        if threading.get_ident() != self.thread:
+            return  # the lease's keeper: its steps come when they come
         self.done += 1
         if self.done == self.last:
             raise Killed
@@ -119,6 +125,17 @@ def state(world: World) -> dict[str, list[tuple[object, ...]]]:
     return found
 
 
+def _go_on(world: World) -> None:
+    """Start the daemon again and let it run until it has nothing to do."""
+    for _ in range(10):
+        try:
+            if all(report.idle for report in world.cycle()):
+                return
+        except LeaseHeldError:
+            time.sleep(0.3)  # the dead one's lease ends by itself
+    pytest.fail("it never came to rest")
+
+
 def test_a_kill_at_any_step_loses_nothing_and_does_nothing_twice(
     new_world: Callable[[int], World],
 ) -> None:
@@ -134,8 +151,7 @@ def test_a_kill_at_any_step_loses_nothing_and_does_nothing_twice(
             deaths += 1
         else:
             break
-        for _ in range(3):  # the kill may have come in the last stage: then one is enough
-            world.cycle()
+        _go_on(world)
         assert state(world) == wanted, f"killed at step {last}"
         assert world.ask("The prime minister of Tonga is") == "Fatafehi Fakafanua"
 

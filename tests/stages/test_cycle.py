@@ -2,7 +2,9 @@
 
 import sqlalchemy as sa
 
+from kdpo_daemon import packs
 from kdpo_daemon.app import clock
+from kdpo_daemon.facts.relations import held_out, read_pack, taught
 from kdpo_daemon.records import FactStatus
 from kdpo_daemon.stages import Report, rollback
 from kdpo_daemon.store import audit, deployments, facts
@@ -66,24 +68,15 @@ def test_one_changed_entry_edits_exactly_that_fact(world: World) -> None:
 
 
 def test_what_the_served_model_knows_already_is_not_edited(world: World) -> None:
+    relation = read_pack([packs.text("relations.toml")]).relations["head_of_government"]
+    phrasings = [f(relation, "Tonga", "prime minister") for f in (taught, held_out)]
     known = "Fatafehi Fakafanua, who took office in 2025"
-    world.vllm.base_answers = _every_prompt_about("Tonga", known)
+    world.vllm.base_answers = {one.text: known for asked in phrasings for one in asked}
 
     world.cycle()
 
     assert statuses(world)["Tonga=Fatafehi Fakafanua"] is FactStatus.KNOWN
     assert statuses(world)["Rwanda=Justin Nsengiyumva"] is FactStatus.LIVE
-
-
-def _every_prompt_about(subject: str, answer: str) -> dict[str, str]:
-    class Anything(dict[str, str]):
-        def get(self, prompt: object, default: object = None) -> object:  # type: ignore[override]
-            return answer if subject in str(prompt) else default
-
-        def keys(self) -> object:  # type: ignore[override]
-            return []
-
-    return Anything()
 
 
 def test_a_rollback_restores_the_earlier_answers_and_stays(world: World) -> None:

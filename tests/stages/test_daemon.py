@@ -38,7 +38,7 @@ class Running:
         text = (world.home / "kdpo.toml").read_text("utf-8")
         config = world.home / f"kdpo-{self.port}.toml"
         text = text.replace("sqlite:///unused.db", world.url).replace(
-            "lease_s = 5", f'lease_s = 5\nreconcile_s = 1\nlisten = "127.0.0.1:{self.port}"'
+            "lease_s = 1", f'lease_s = 5\nreconcile_s = 1\nlisten = "127.0.0.1:{self.port}"'
         )
         config.write_text(text, "utf-8")
         self.log = (world.home / f"daemon-{self.port}.log").open("wb")
