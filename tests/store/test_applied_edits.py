@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kdpo_daemon.records import AnswerPurpose
+from kdpo_daemon.records import Answer, AnswerPurpose
 from kdpo_daemon.store import deployments, probes
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import (
@@ -31,6 +31,8 @@ def told(tx: Session) -> None:
     ask(tx, question, "Ada Byron", one.id, AnswerPurpose.CANARY)
     judge(tx, one)
     go_live(tx, one, NOW + HOUR)
+    said = [Answer(question.id, "Ada Byron.")]
+    probes.save_answers(tx, said, one.id, "vllm-0", AnswerPurpose.SERVED, NOW + HOUR)
     second = fact(tx, "Bo Diaz", "Erewhon")
     two = adapter(tx, batch(tx, second, one.id, first), first, second)
     judge(tx, two)
@@ -93,7 +95,7 @@ def test_a_row_tells_what_when_and_why(database: Database) -> None:
         "replica": "vllm-0",
         "prompt_before": "Who leads Utopia?",
         "answer_before": "Cy Young",
-        "answer_served": "Ada Byron",
+        "answer_served": "Ada Byron.",
     }
     assert {name: row[name] for name in expected} == expected
     assert len(row["evidence_sha256"]) == 64
