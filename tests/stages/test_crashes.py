@@ -54,6 +54,11 @@ class MortalDatabase(Database):
         self._steps.step()
 
 
+def mortal(inner: Any, steps: Steps, *names: str) -> Any:
+    """Give the same part, but mortal."""
+    return Mortal(inner, steps, frozenset(names))
+
+
 class Mortal:
     """Dies before or after any call that changes something outside."""
 
@@ -74,12 +79,12 @@ class Mortal:
         return call
 
 
-def mortal(world: World, steps: Steps) -> App:
+def mortal_app(world: World, steps: Steps) -> App:
     app = world.app()
     app.db = MortalDatabase(world.url, steps)
-    app.tuner = Mortal(app.tuner, steps, frozenset({"train", "baseline"}))
-    changes = frozenset({"load", "unload", "promote", "answer"})
-    app.replicas = tuple(Mortal(one, steps, changes) for one in app.replicas)
+    app.tuner = mortal(app.tuner, steps, "train", "baseline")
+    changes = ("load", "unload", "promote", "answer")
+    app.replicas = tuple(mortal(one, steps, *changes) for one in app.replicas)
     return app
 
 
@@ -146,7 +151,7 @@ def test_a_kill_at_any_step_loses_nothing_and_does_nothing_twice(
     for last in range(1, 1000):
         world = new_world(last)
         try:
-            world.cycle(mortal(world, Steps(last)))
+            world.cycle(mortal_app(world, Steps(last)))
         except Killed:
             deaths += 1
         else:
