@@ -160,6 +160,10 @@ _REMEDIES = (
     (r"No adapter found for", "Make the adapter's directory readable for the server, same path"),
     (r"does not contain tensors|doesn't contain tensors", "Publish the adapter again"),
     (r"expected target modules", "Start vLLM without --lora-target-modules, or name them all"),
+    (
+        r"found but could not be loaded",
+        "kdpo doctor tells which of vLLM's LoRA flags is in the way",
+    ),
     (r"maximum (context|model) length|max_model_len", "Shorten it, or raise --max-model-len"),
 )
 
