@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from urllib.parse import urljoin
 
 import feedparser
 
@@ -37,14 +38,15 @@ def entries_of(feed_name: str, fetched: Fetched, max_entries: int) -> list[Entry
     """
     body = fetched.body or b""
     _refuse_entities(feed_name, body)
-    headers = {"content-type": fetched.content_type, "content-location": fetched.url}
+    # without a content-location: ids would be resolved against it, and change when the URL does
+    headers = {"content-type": fetched.content_type}
     document = feedparser.parse(io.BytesIO(body), response_headers=headers)
-    if not document.entries and (not document.get("version") or document.get("bozo")):
+    if not document.entries and (not document.get("version") or _is_broken(document)):
         raise SourceError(_why(document), subject=f"feed {feed_name}", hint=_HINT)
     prefix = _prefix(document.get("namespaces", {}))
     entries: dict[str, Entry] = {}
     for found in document.entries[:max_entries]:
-        entry = _entry(found, prefix)
+        entry = _entry(found, prefix, fetched.url)
         entries.setdefault(entry.key, entry)
     return list(entries.values())
 
@@ -60,6 +62,12 @@ def _refuse_entities(feed_name: str, body: bytes) -> None:
         )
 
 
+def _is_broken(document: Mapping[str, object]) -> bool:
+    """Tell whether feedparser met more than a wrong content type or another encoding than said."""
+    harmless = (feedparser.NonXMLContentType, feedparser.CharacterEncodingOverride)
+    return bool(document.get("bozo")) and not isinstance(document.get("bozo_exception"), harmless)
+
+
 def _why(document: Mapping[str, object]) -> str:
     error = document.get("bozo_exception")
     return f"is not a feed: {clean(str(error), 200)}" if error else "is not a feed"
@@ -71,10 +79,10 @@ def _prefix(namespaces: Mapping[str, str]) -> str | None:
     return ours[0].lower() if ours else None
 
 
-def _entry(found: Mapping[str, object], prefix: str | None) -> Entry:
+def _entry(found: Mapping[str, object], prefix: str | None, base: str) -> Entry:
     title = clean(_plain(found.get("title")))
     summary = clean(_plain(found.get("summary")), MAX_SUMMARY)
-    link = _link(found.get("link"))
+    link = _link(found.get("link"), base)
     fact = _fact(found, prefix) if prefix else None
     key = clean(str(found.get("id") or "")) or link
     # an entry with neither id nor link is known by what it says
@@ -105,8 +113,11 @@ def _plain(value: object) -> str:
     return html.unescape(re.sub(r"<[^<>]*>", " ", str(value or "")))
 
 
-def _link(value: object) -> str:
-    link = clean(str(value or ""), 2000)
+def _link(value: object, base: str) -> str:
+    try:
+        link = urljoin(base, clean(str(value))) if value else ""
+    except ValueError:  # brackets that are no address
+        return ""
     return link if link.startswith(("http://", "https://")) else ""
 
 
