@@ -44,9 +44,7 @@ class Unload:
 Step = Load | Promote | Unload
 
 
-def steps(
-    wanted: Adapter, reported: Reported, keep: frozenset[str] = frozenset()
-) -> list[Step]:
+def steps(wanted: Adapter, reported: Reported, keep: frozenset[str] = frozenset()) -> list[Step]:
     """What is left to do on one server, in this order; nothing when it serves what is wanted.
 
     The wanted version is loaded under its own name before the alias moves, so that a directory

@@ -55,3 +55,9 @@ def test_adapters_of_others_are_never_touched() -> None:
     alias = ModelCard("prod", SEVEN.path, "base")
 
     assert todo(SEVEN, other, alias, served="kdpo-000007") == []
+
+
+def test_a_candidate_that_waits_for_its_verdict_stays_loaded() -> None:
+    reported = Reported((BASE, card(SEVEN), card(EIGHT)), "kdpo-000007")
+
+    assert steps(SEVEN, reported, frozenset({"kdpo-000008"})) == []
