@@ -12,7 +12,6 @@ import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin
 
 import httpcore
 import httpx
@@ -93,9 +92,10 @@ def _follow(
 ) -> Fetched:
     """Ask, and ask again where a redirect leads; each address is checked like the first."""
     timeouts = {"connect": policy.connect_s, "read": policy.read_s, "write": policy.read_s}
+    url: httpx.URL | None = None
     location = feed.url
     for _ in range(policy.max_redirects + 1):
-        url = _checked(location, feed)
+        url = _joined(url, location, feed)
         target = httpcore.URL(
             scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
@@ -108,14 +108,15 @@ def _follow(
                 _raise_for_status(answer.status, headers, feed, now)
                 body = _body(answer, headers, feed, policy) if answer.status == _OK else None
                 return _fetched(str(url), body, headers, feed)
-            location = urljoin(str(url), headers.get("location", ""))
+            location = headers.get("location", "")
     raise _failed(feed, f"redirects more than {policy.max_redirects} times", "check its URL")
 
 
-def _checked(location: str, feed: Feed) -> httpx.URL:
+def _joined(base: httpx.URL | None, location: str, feed: Feed) -> httpx.URL:
+    """Give where a redirect from `base` leads, or the feed's own URL, checked."""
     try:
-        url = httpx.URL(location)
-    except httpx.InvalidURL as error:
+        url = base.join(location) if base else httpx.URL(location)
+    except (httpx.InvalidURL, ValueError) as error:
         raise _failed(
             feed, f"has a URL that cannot be read: {error}", "correct the URL"
         ) from error
