@@ -103,11 +103,13 @@ def record_poll(
     feed.last_polled_at, feed.next_poll_at = now, next_poll_at
     feed.failures, feed.last_error = 0, None
     counts = {"new": 0, "changed": 0, "same": 0}
+    document: DocumentRow | None = None
     for entry, claims in entries:
         news = _news(tx, feed_id, entry)
         counts[news] += 1
         if news != "same":
-            _save_entry(tx, _document(tx, feed_id, fetched, now), entry, claims)
+            document = document or _save_document(tx, feed_id, fetched, now)
+            _save_entry(tx, document, entry, claims)
     return IngestCounts(**counts)
 
 
@@ -130,31 +132,30 @@ def _row(tx: Session, feed_id: int) -> FeedRow:
 
 
 def _news(tx: Session, feed_id: int, entry: Entry) -> str:
-    hashes = tx.exec(
-        select(EntryRow.content_hash).where(EntryRow.feed_id == feed_id, EntryRow.key == entry.key)
-    ).all()
-    if entry.content_hash in hashes:
-        return "same"
-    return "changed" if hashes else "new"
-
-
-def _document(tx: Session, feed_id: int, fetched: Fetched, now: datetime) -> DocumentRow:
-    body = fetched.body or b""
-    sha256 = hashlib.sha256(body).hexdigest()
-    row = tx.exec(
-        select(DocumentRow).where(DocumentRow.feed_id == feed_id, DocumentRow.sha256 == sha256)
+    """Compare with the wording seen last: an entry that goes back to an earlier one is news."""
+    last = tx.exec(
+        select(EntryRow.content_hash)
+        .where(EntryRow.feed_id == feed_id, EntryRow.key == entry.key)
+        .order_by(col(EntryRow.id).desc())
+        .limit(1)
     ).first()
-    if row is None:
-        row = DocumentRow(
-            feed_id=feed_id,
-            url=fetched.url,
-            fetched_at=now,
-            sha256=sha256,
-            content_type=fetched.content_type,
-            body=body,
-        )
-        tx.add(row)
-        tx.flush()
+    if last == entry.content_hash:
+        return "same"
+    return "changed" if last else "new"
+
+
+def _save_document(tx: Session, feed_id: int, fetched: Fetched, now: datetime) -> DocumentRow:
+    body = fetched.body or b""
+    row = DocumentRow(
+        feed_id=feed_id,
+        url=fetched.url,
+        fetched_at=now,
+        sha256=hashlib.sha256(body).hexdigest(),
+        content_type=fetched.content_type,
+        body=body,
+    )
+    tx.add(row)
+    tx.flush()
     return row
 
 

@@ -50,7 +50,7 @@ class FeedRow(Row, table=True):
 class DocumentRow(Row, table=True):
     """The bytes of a feed as they were fetched; kept when they brought an entry."""
 
-    __table_args__ = (UniqueConstraint("feed_id", "sha256"),)
+    __table_args__ = (Index(None, "feed_id", "sha256"),)
 
     id: int = Field(default=None, primary_key=True)
     feed_id: int = Field(foreign_key="feed.id")
@@ -62,9 +62,12 @@ class DocumentRow(Row, table=True):
 
 
 class EntryRow(Row, table=True):
-    """One wording of one entry; a changed entry is a further row with the same key."""
+    """One wording of one entry; a changed entry is a further row with the same key.
 
-    __table_args__ = (UniqueConstraint("feed_id", "key", "content_hash"),)
+    Wordings may repeat: an entry can go back to what it said before.
+    """
+
+    __table_args__ = (Index(None, "feed_id", "key"),)
 
     id: int = Field(default=None, primary_key=True)
     document_id: int = Field(foreign_key="document.id", index=True)

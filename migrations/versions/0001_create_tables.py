@@ -87,8 +87,8 @@ def create_feeds() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["feed_id"], ["feed.id"], name=op.f("fk_document_feed_id_feed")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_document")),
-        sa.UniqueConstraint("feed_id", "sha256", name=op.f("uq_document_feed_id_sha256")),
     )
+    op.create_index(op.f("ix_document_feed_id_sha256"), "document", ["feed_id", "sha256"])
     op.create_table(
         "entry",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -106,10 +106,8 @@ def create_feeds() -> None:
         ),
         sa.ForeignKeyConstraint(["feed_id"], ["feed.id"], name=op.f("fk_entry_feed_id_feed")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_entry")),
-        sa.UniqueConstraint(
-            "feed_id", "key", "content_hash", name=op.f("uq_entry_feed_id_key_content_hash")
-        ),
     )
+    op.create_index(op.f("ix_entry_feed_id_key"), "entry", ["feed_id", "key"])
     op.create_index(op.f("ix_entry_document_id"), "entry", ["document_id"])
 
 

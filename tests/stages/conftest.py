@@ -12,13 +12,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kdpo_daemon.tuner import Tuner
 
 from kdpo_daemon.app import App, clock, read_settings
 from kdpo_daemon.records import Trust
 from kdpo_daemon.stages import Report
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database
+from kdpo_daemon.tuner import Tuner
 from tests.fakes import FakeVllm
 
 CHILD = Path(__file__).parents[1] / "fake_child.py"

@@ -90,6 +90,17 @@ def test_a_known_key_with_other_words_is_a_change(database: Database) -> None:
         assert [rows_in(tx, table) for table in ("document", "entry", "claim")] == [2, 2, 2]
 
 
+def test_an_entry_that_goes_back_to_what_it_said_before_is_a_change(database: Database) -> None:
+    with database.begin() as tx:
+        poll(tx, (entry(), claim()))
+        poll(tx, (entry(new="Bo"), claim("Bo")), body=b"<rss>2</rss>")
+
+        counts = poll(tx, (entry(), claim()))
+
+        assert (counts.new, counts.changed, counts.same) == (0, 1, 0)
+        assert [one.claim for one in facts.open_claims(tx)] == [claim(), claim("Bo"), claim()]
+
+
 def test_a_document_that_brings_nothing_is_not_kept(database: Database) -> None:
     with database.begin() as tx:
         poll(tx, (entry(), claim()))
