@@ -2,7 +2,7 @@
 
 Registered as a pytest plugin in tests/conftest.py.  Needs a model directory (KDPO_TEST_MODEL, or
 where `kdpo demo` keeps its own) and an environment with vLLM (KDPO_SERVE_PYTHON, or .venv-serve
-beside the repository's files); tests are skipped where these are missing.
+beside the repository's files); tests fail where these are missing.
 """
 
 import json
@@ -30,14 +30,14 @@ MAX_LORAS, MAX_CPU_LORAS, MAX_RANK = 2, 4, 16
 def model_dir() -> Path:
     path = Path(os.environ.get("KDPO_TEST_MODEL", CACHE)).expanduser()
     if not (path / "config.json").exists():
-        pytest.skip(f"no model in {path}: set KDPO_TEST_MODEL")
+        pytest.fail(f"no model in {path}: `make test` unpacks it, or set KDPO_TEST_MODEL")
     return path
 
 
 def serve_python() -> Path:
     path = Path(os.environ.get("KDPO_SERVE_PYTHON", ROOT / ".venv-serve/bin/python"))
     if not path.exists():
-        pytest.skip(f"no vLLM environment at {path}: set KDPO_SERVE_PYTHON")
+        pytest.fail(f"no vLLM at {path}: `make test` installs it, or set KDPO_SERVE_PYTHON")
     return path
 
 

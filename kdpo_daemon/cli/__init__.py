@@ -14,6 +14,7 @@ from kdpo_daemon import __version__
 from kdpo_daemon.cli import facts, feeds, running, versions
 from kdpo_daemon.cli.options import complaints
 from kdpo_daemon.errors import KdpoError
+from kdpo_daemon.telemetry import configure_logging
 
 cli = typer.Typer(
     help="Keep a deployed language model current, fact by fact.",
@@ -45,6 +46,7 @@ def _options(
     ] = False,
 ) -> None:
     ctx.obj = config
+    configure_logging(json=not sys.stderr.isatty())
 
 
 def main() -> None:

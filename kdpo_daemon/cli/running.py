@@ -1,6 +1,5 @@
 """Commands that run things: init, run, once, status, doctor, rollback, probe, db."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +17,6 @@ from kdpo_daemon.errors import LeaseHeldError, SettingsError
 from kdpo_daemon.records import FactStatus
 from kdpo_daemon.stages import rollback as rollback_stage
 from kdpo_daemon.store import deployments, facts, feeds
-from kdpo_daemon.telemetry import configure_logging
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -45,7 +43,6 @@ def run(ctx: typer.Context) -> None:
     from kdpo_daemon.daemon import Daemon  # a web server: no other command waits for it
 
     app = app_of(ctx)
-    configure_logging(json=not sys.stderr.isatty())
     raise typer.Exit(Daemon(app, notify_socket()).run())
 
 
