@@ -122,6 +122,13 @@ class App:
         """What trains."""
         return Tuner(self.settings.training)
 
+    def close(self) -> None:
+        """Close the connections that were opened; a part that was never used has none."""
+        for replica in self.__dict__.get("replicas", ()):
+            replica.close()
+        if "db" in self.__dict__:
+            self.db.dispose()
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the writer's lease, renewed in the background.
