@@ -137,7 +137,9 @@ def _cycle(home: Path, url: str) -> bool:
                 console.print(f"[bold]{name:8}[/bold] {said}")
             for problem in report.problems:
                 console.print(f"         {problem}", style="yellow", markup=False)
-    return _show(app, home)
+    passed = _show(app, home)
+    app.close()
+    return passed
 
 
 def _show(app: App, home: Path) -> bool:
