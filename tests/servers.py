@@ -1,7 +1,7 @@
 """A real vLLM server for tests, one per test session, and adapters that change its answers.
 
 Registered as a pytest plugin in tests/conftest.py.  Needs a model directory (KDPO_TEST_MODEL, or
-where `kdpo demo` keeps its own) and an environment with vLLM (KDPO_SERVE_PYTHON, or .venv-serve
+where `make demo` keeps its own) and an environment with vLLM (KDPO_SERVE_PYTHON, or .venv-serve
 beside the repository's files); tests fail where these are missing.
 """
 
