@@ -304,3 +304,17 @@ def test_a_document_that_takes_too_long_costs_only_its_poll(
 
     with pytest.raises(SourceError, match="takes longer than 1 s"):
         parse("news", Fetched("http://example.org/", slow), 500)
+
+
+def test_the_example_in_the_documentation_is_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "feed-format.md").read_text("utf-8")
+    document = text.split("```xml\n")[1].split("```")[0]
+
+    (entry,) = read(document)
+
+    assert entry.fact == RawFact(
+        subject="Ireland",
+        relation="head_of_state",
+        new="President Catherine CONNOLLY (since 11 November 2025)",
+        old="President Michael D. HIGGINS (since 11 November 2011)",
+    )

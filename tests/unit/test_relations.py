@@ -1,6 +1,7 @@
 """Packs, the prompts they give, and the rule that nothing that judges is trained on."""
 
 import json
+import re
 
 import pytest
 
@@ -229,3 +230,25 @@ def test_the_perplexity_text_is_long_enough_and_in_no_other_pack() -> None:
 
     assert 350 <= len(text.split()) <= 500
     assert not any(str(one["prompt"]) in text for one in _lines("general_keep.jsonl"))
+
+
+def test_general_probes_are_never_what_the_relations_train_on(shipped: Pack) -> None:
+    judged = {str(one["prompt"]).casefold() for one in _lines("general_probes.jsonl")}
+    trained = {
+        prompt.text.casefold()
+        for relation in shipped.relations.values()
+        for subject in shipped.subject_types[relation.subject_type].keep_subjects
+        for prompt in (
+            *relations.taught(relation, subject, ""),
+            *relations.keep_prompts(shipped, relation, subject, ""),
+        )
+    }
+
+    assert not judged & trained
+
+
+def test_general_keep_prompts_name_no_subject_that_judges(shipped: Pack) -> None:
+    kept = " ".join(str(one["prompt"]) for one in _lines("general_keep.jsonl"))
+    judging = {name for kind in shipped.subject_types.values() for name in kind.judge_subjects}
+
+    assert not {name for name in judging if re.search(rf"\b{name}\b", kept)}
