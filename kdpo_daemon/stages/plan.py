@@ -3,7 +3,7 @@
 The served model is asked first: what it already knows is not edited.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
@@ -16,7 +16,6 @@ from kdpo_daemon.facts.relations import Pack
 from kdpo_daemon.records import (
     Answer,
     AnswerPurpose,
-    Batch,
     Fact,
     FactStatus,
     KeepPrompt,
@@ -67,13 +66,21 @@ class Plan:
             pending = facts.pending_facts(tx, self.clock(), self.policy.batch_size)
         if under_way is not None or not pending:
             return Report("plan")
-        asked = self._save_probes(pending)
-        unknown = self._drop_known(pending, asked)
-        if not unknown:
-            return Report("plan", {"known": len(pending)})
-        batch, refused = self._make_batch(unknown, asked)
-        counts = {"known": len(pending) - len(unknown), "batches": int(batch is not None)}
-        return Report("plan", counts, tuple(refused))
+        known_relations = self.curriculum.pack.relations
+        teachable = [fact for fact in pending if fact.relation in known_relations]
+        problems = [
+            f"{fact.subject}: relation {fact.relation} is in no pack any more; add it again"
+            for fact in pending
+            if fact not in teachable
+        ]
+        asked = self._save_probes(teachable)
+        unknown = self._drop_known(teachable, asked)
+        counts = {"known": len(teachable) - len(unknown)}
+        if unknown:
+            refused = self._make_batch(unknown, asked)
+            problems += refused
+            counts["batches"] = int(len(refused) < len(unknown))
+        return Report("plan", counts, tuple(problems))
 
     def _save_probes(self, pending: Sequence[Fact]) -> list[Probe]:
         new = [*self.curriculum.general_probes]
@@ -110,39 +117,36 @@ class Plan:
                     unknown.append(fact)
         return unknown
 
-    def _make_batch(
-        self, unknown: Sequence[Fact], asked: Sequence[Probe]
-    ) -> tuple[Batch | None, list[str]]:
+    def _make_batch(self, unknown: Sequence[Fact], asked: Sequence[Probe]) -> list[str]:
+        """Save a batch of what is unknown and what must stay; gives what cannot be taught."""
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
             parent = wanted.adapter if wanted and wanted.adapter.batch_id else None
-            replays = [
-                fact
-                for fact in (adapters.facts_in(tx, parent.id) if parent else [])
-                if fact.status is FactStatus.LIVE
-            ]
+            inside = adapters.facts_in(tx, parent.id) if parent else []
+            replays = [fact for fact in inside if fact.status is FactStatus.LIVE]
             again = probes.probes_of(tx, [fact.id for fact in replays])
+            taken = facts.subjects(tx)
         new_pairs, refused = self._pairs(unknown, asked, replay=False)
-        old_pairs, _ = self._pairs(replays, again, replay=True)
-        kept = {pair_.fact_id for pair_ in new_pairs}
-        now = self.clock()
-        problems = [
+        self._quarantine(refused)
+        if new_pairs:
+            old_pairs, _ = self._pairs(replays, again, replay=True)
+            keep = self._keep([*unknown, *replays], taken)
+            self._save([*new_pairs, *old_pairs], keep, parent.id if parent else None)
+        return [
             f"{fact.subject}, {fact.relation}: {refused[fact.id]}"
             for fact in unknown
             if fact.id in refused
         ]
+
+    def _quarantine(self, refused: Mapping[int, str]) -> None:
+        now = self.clock()
         with self.db.begin() as tx:
             for fact_id, why in refused.items():
                 facts.set_fact_status(tx, [fact_id], FactStatus.QUARANTINED, why, now)
-                audit.record(
-                    tx, "daemon", "fact.quarantined", f"fact:{fact_id}", {"reason": why}, now
-                )
-        if not kept:
-            return None, problems
-        keep = self._keep([*unknown, *replays])
-        return self._save([*new_pairs, *old_pairs], keep, parent.id if parent else None), problems
+                detail: dict[str, object] = {"reason": why}
+                audit.record(tx, "daemon", "fact.quarantined", f"fact:{fact_id}", detail, now)
 
-    def _save(self, pairs: list[Pair], keep: list[KeepPrompt], parent_id: int | None) -> Batch:
+    def _save(self, pairs: list[Pair], keep: list[KeepPrompt], parent_id: int | None) -> None:
         now = self.clock()
         with self.db.begin() as tx:
             batch = batches.save_batch(tx, parent_id, self.policy.seed, pairs, keep, now)
@@ -157,7 +161,6 @@ class Plan:
             replayed = sorted({one.fact_id for one in pairs if one.replay})
             detail: dict[str, object] = {"facts": new, "replayed": replayed}
             audit.record(tx, "daemon", "batch.planned", f"batch:{batch.adapter_name}", detail, now)
-        return batch
 
     def _pairs(
         self, taught: Sequence[Fact], asked: Sequence[Probe], *, replay: bool
@@ -190,8 +193,8 @@ class Plan:
         forced = self.replica.forced(self.alias, tokens.prompt, tokens.chosen)
         return pair(fact, prompt, tokens, forced, replay=replay)
 
-    def _keep(self, taught: Sequence[Fact]) -> list[KeepPrompt]:
-        prompts = keep_prompts(taught, self.curriculum, self.policy)
+    def _keep(self, taught: Sequence[Fact], taken: frozenset[str]) -> list[KeepPrompt]:
+        prompts = keep_prompts(taught, taken, self.curriculum, self.policy)
 
         def one(prompt: Prompt) -> KeepPrompt:
             return KeepPrompt(prompt, self.replica.tokenize(prompt))
@@ -233,14 +236,17 @@ def probes_for(
 
 
 def keep_prompts(
-    taught: Sequence[Fact], curriculum: Curriculum, policy: PlanPolicy
+    taught: Sequence[Fact], taken: frozenset[str], curriculum: Curriculum, policy: PlanPolicy
 ) -> list[Prompt]:
-    """Choose the prompts whose answers training must leave alone, half of them general ones."""
+    """Choose the prompts whose answers training must leave alone, half of them general ones.
+
+    `taken` are subjects with facts of their own, whose answers may change.
+    """
     rng = Random(policy.seed)  # noqa: S311 - a choice of prompts, not a secret
     special: dict[Prompt, None] = {}
     for fact in taught:
         relation = curriculum.pack.relations[fact.relation]
-        made = relations.keep_prompts(curriculum.pack, relation, fact.subject, fact.role)
+        made = relations.keep_prompts(curriculum.pack, relation, fact.subject, fact.role, taken)
         special.update(dict.fromkeys(made))
     general = list(curriculum.general_keep)
     half = policy.keep // 2

@@ -1,0 +1,87 @@
+"""What deploy/ holds starts exactly this package, with settings that it accepts."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdpo_daemon import packs
+from kdpo_daemon.settings import Settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def manifests() -> list[dict[str, Any]]:
+    names = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["resources"]
+    texts = [(DEPLOY / "kubernetes" / name).read_text() for name in names]
+    return [one for text in texts for one in yaml.safe_load_all(text)]
+
+
+def test_the_shipped_configurations_are_accepted(tmp_path: Path) -> None:
+    example = tmp_path / "kdpo.toml"
+    example.write_text(packs.text("kdpo.toml"), "utf-8")
+
+    for file in (example, DEPLOY / "kubernetes/kdpo.toml"):
+        assert Settings.read(file, frozenset()).serving.alias == "prod"
+
+
+def test_what_the_example_comments_out_are_real_keys_with_their_defaults(tmp_path: Path) -> None:
+    lines = packs.text("kdpo.toml").splitlines()
+    bare = [line.removeprefix("# ") for line in lines]
+    bare = [line for line in bare if " = " in line or line.startswith("[")]
+    hidden = ("api_key_file", "packs", "general_", "perplexity_text")
+    file = tmp_path / "kdpo.toml"
+    file.write_text("\n".join(line for line in bare if not line.startswith(hidden)), "utf-8")
+
+    shown = Settings.read(file, frozenset())
+
+    for section in ("plan", "gate", "retry", "client"):
+        assert getattr(shown, section) == getattr(Settings(), section)
+    assert shown.daemon.cycle_s == Settings().daemon.cycle_s
+    assert shown.serving.max_rank == Settings().serving.max_rank
+
+
+def test_kubernetes_mounts_the_adapters_at_the_same_path_for_daemon_and_servers() -> None:
+    settings = Settings.read(DEPLOY / "kubernetes/kdpo.toml", frozenset())
+    paths = {
+        one["metadata"]["name"]: {
+            mount["mountPath"]
+            for container in one["spec"]["template"]["spec"]["containers"]
+            for mount in container["volumeMounts"]
+            if mount["name"] == "adapters"
+        }
+        for one in manifests()
+        if one["kind"] in ("Deployment", "StatefulSet")
+    }
+
+    assert paths == {
+        "kdpo": {str(settings.serving.adapters)},
+        "vllm": {str(settings.serving.adapters)},
+    }
+
+
+def test_kubernetes_probes_the_pages_that_the_daemon_has() -> None:
+    [daemon] = [one for one in manifests() if one["kind"] == "Deployment"]
+    [container] = daemon["spec"]["template"]["spec"]["containers"]
+
+    pages = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("liveness", "readiness")}
+
+    assert pages == {"/livez", "/readyz"}
+    assert container["args"] == ["run"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    text = (DEPLOY / "systemd/kdpo.service").read_text()
+    unit = tmp_path / "kdpo.service"
+    unit.write_text(text.replace("/opt/kdpo/bin/kdpo", "/bin/true"), "utf-8")
+
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], check=False, capture_output=True, text=True
+    )
+
+    complaints = [line for line in checked.stderr.splitlines() if "kdpo.service" in line]
+    assert complaints == []
