@@ -1,0 +1,1 @@
+"""The training child: the only place with torch, only ever started as a process."""

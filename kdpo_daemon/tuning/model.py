@@ -1,0 +1,194 @@
+"""The base model with keyed LoRA on some layers: what it says, and what its edited modules read.
+
+It knows neither pairs nor losses, and never changes a weight of the base.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from kdpo_daemon.errors import TuningError
+from kdpo_daemon.tuning.tokens import Rows
+
+
+class Relay(nn.Module):
+    """Stands in for a layer: hands on what comes in, or hidden states computed before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: Tensor | None = None
+        self.seen: Tensor | None = None
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Give hidden states of shape (N, L, D)."""
+        self.seen = hidden
+        return hidden if self.given is None else self.given
+
+
+class EditedModel:
+    """A causal LM whose edited modules add `x A^T B^T` to their output, in float32.
+
+    `rows[i]`, A, (r, d_in) and `columns[i]`, B, (d_out, r) belong to the edited layer
+    `edited[i]`; with r = 0 the model is the base.
+    """
+
+    def __init__(self, directory: Path, target_module: str) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(
+            directory, dtype="auto", local_files_only=True, attn_implementation="eager"
+        ).eval()
+        self.model.requires_grad_(requires_grad=False)
+        self.module_names = _module_names(self.model, target_module)
+        owner, self._list_name = _layer_list(self.module_names)
+        self._owner = self.model.get_submodule(owner)
+        self._layers = getattr(self._owner, self._list_name)
+        self.edited: list[int] = []
+        self.rows: list[Tensor] = []
+        self.columns: list[Tensor] = []
+
+    @property
+    def depth(self) -> int:
+        """How many layers have a module to edit."""
+        return len(self.module_names)
+
+    def edit(self, layers: Sequence[int]) -> None:
+        """Choose the edited layers, once.  They start without slots."""
+        self.edited = sorted(layers)
+        for index, layer in enumerate(self.edited):
+            module = self._module(layer)
+            d_out, d_in = module.weight.shape
+            self.rows.append(torch.zeros(0, d_in))
+            self.columns.append(torch.zeros(d_out, 0))
+            module.register_forward_hook(self._adding(index))
+
+    def lower(self, batch: Rows) -> Tensor:
+        """Hidden states that enter the first edited layer, (N, L, D): fixed while B is trained."""
+        first, relay = self.edited[0], Relay()
+        with torch.no_grad(), self._with_layers([*self._layers[:first], relay]):
+            self._forward(batch.ids, *_nowhere())
+        if relay.seen is None:
+            raise AssertionError("the model did not run its layers")
+        return relay.seen
+
+    def logits(
+        self, batch: Rows, row: Tensor, place: Tensor, lower: Tensor | None = None
+    ) -> Tensor:
+        """Float32 logits at P places of the batch, (P, V), going on from `lower` if given."""
+        if lower is None:
+            return self._forward(batch.ids, row, place)
+        first = self.edited[0]
+        relay = Relay()
+        relay.given = lower
+        below = [Relay() for _ in range(first - 1)] + [relay]
+        upper = self._layers[first:] if first else self._layers
+        with self._with_layers([*below[: first or 0], *upper]):
+            return self._forward(batch.ids, row, place)
+
+    def inputs(self, batch: Rows) -> list[Tensor]:
+        """What each edited module reads, a float32 (N, L, d_in) per edited layer."""
+        seen: dict[int, Tensor] = {}
+
+        def noting(index: int) -> Any:
+            def note(_: nn.Module, arguments: tuple[Tensor]) -> None:
+                seen[index] = arguments[0].float()
+
+            return note
+
+        last = self.edited[-1] + 1
+        with ExitStack() as hooks, torch.no_grad(), self._with_layers(self._layers[:last]):
+            for index, layer in enumerate(self.edited):
+                handle = self._module(layer).register_forward_pre_hook(noting(index))
+                hooks.callback(handle.remove)
+            self._forward(batch.ids, *_nowhere())
+        return [seen[index] for index in range(len(self.edited))]
+
+    def continued(
+        self, prompts: Sequence[Sequence[int]], tokens: int, temperature: float = 0.0
+    ) -> list[list[int]]:
+        """What follows each prompt, at most `tokens` ids and with the end token if it came.
+
+        Greedy at temperature 0, else sampled.
+        """
+        longest = max(map(len, prompts))
+        ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+            mask[row, longest - len(prompt) :] = 1
+        chance = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+        with torch.no_grad():
+            out = self.model.generate(
+                ids,
+                attention_mask=mask,
+                max_new_tokens=tokens,
+                do_sample=bool(chance),
+                **chance,
+            )
+        return [self._cut(answer) for answer in out[:, longest:].tolist()]
+
+    def _cut(self, answer: list[int]) -> list[int]:
+        ends = self.model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        last = next((place for place, token in enumerate(answer) if token in ends), len(answer))
+        return answer[: last + 1]
+
+    def _module(self, layer: int) -> nn.Module:
+        return self.model.get_submodule(self.module_names[layer])
+
+    def _adding(self, index: int) -> Any:
+        def add(_: nn.Module, arguments: tuple[Tensor], output: Tensor) -> Tensor:
+            if not self.rows[index].shape[0]:
+                return output
+            change = arguments[0].float() @ self.rows[index].T @ self.columns[index].T
+            return output + change.to(output.dtype)
+
+        return add
+
+    def _forward(self, ids: Tensor, row: Tensor, place: Tensor) -> Tensor:
+        # picking before the head keeps whatever the architecture does to its logits
+        def pick(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+            return (arguments[0][row, place][None],)
+
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(pick)
+        try:
+            return self.model(input_ids=ids, use_cache=False).logits[0].float()
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def _with_layers(self, layers: Sequence[nn.Module]) -> Iterator[None]:
+        # as many as before: architectures look a layer's kind up by its number
+        filled = [*layers, *(Relay() for _ in range(len(self._layers) - len(layers)))]
+        setattr(self._owner, self._list_name, nn.ModuleList(filled))
+        try:
+            yield
+        finally:
+            setattr(self._owner, self._list_name, self._layers)
+
+
+def _nowhere() -> tuple[Tensor, Tensor]:
+    none = torch.zeros(0, dtype=torch.int64)
+    return none, none
+
+
+def _module_names(model: nn.Module, target_module: str) -> list[str]:
+    names = [name for name, _ in model.named_modules() if name.endswith("." + target_module)]
+    if not names:
+        raise TuningError(
+            f"no module of this model is named ...{target_module}",
+            subject="recipe",
+            hint="set the recipe's target_module to a linear module that every layer has",
+            refused=True,
+        )
+    return names
+
+
+def _layer_list(module_names: Sequence[str]) -> tuple[str, str]:
+    """Give owner and name of the list of layers: model.layers.0.mlp.down_proj -> model, layers."""
+    parts = module_names[0].split(".")
+    number = next(place for place, part in enumerate(parts) if part.isdigit())
+    return ".".join(parts[: number - 1]), parts[number - 1]

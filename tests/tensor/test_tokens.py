@@ -1,0 +1,94 @@
+import torch
+
+from kdpo_daemon.records import Form, Pair
+from kdpo_daemon.tuning.tokens import by_length, rows, sequence_of, subject_end, targets
+
+END = 0  # also the padding: masks must not care
+
+
+def pair(prompt: list[int], chosen: list[int], old: list[int]) -> Pair:
+    return Pair(
+        fact_id=1,
+        form=Form.COMPLETION,
+        prompt="",
+        subject="",
+        chosen="",
+        prompt_ids=tuple(prompt),
+        chosen_ids=tuple(chosen),
+        rejected_ids=tuple(reversed(chosen)),
+        old_ids=tuple(old),
+        margin=0.0,
+        replay=False,
+    )
+
+
+def test_rows_are_padded_to_the_right() -> None:
+    batch = rows([[5, 6, 7], [8]])
+
+    assert batch.ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch.real.tolist() == [[True, True, True], [True, False, False]]
+
+
+def test_each_target_is_predicted_from_the_place_before_it() -> None:
+    pairs = [pair([5, 6], [7, END], []), pair([5], [8, 9, END], [])]
+
+    at = targets(pairs)
+
+    ids = rows([sequence_of(one) for one in pairs]).ids
+    assert ids.tolist() == [[5, 6, 7], [5, 8, 9]]
+    assert at.row.tolist() == [0, 0, 1, 1, 1]
+    assert at.place.tolist() == [1, 2, 0, 1, 2]
+    assert at.chosen.tolist() == [7, END, 8, 9, END]
+
+
+def test_the_end_token_is_a_target_even_where_it_is_the_padding() -> None:
+    at = targets([pair([5], [7, END], [])])
+
+    assert at.chosen.tolist()[-1] == END
+
+
+def test_the_old_object_counts_only_where_the_two_part() -> None:
+    at = targets([pair([5], [1, 2, 3, END], [1, 9, 3, END])])
+
+    assert at.old.tolist() == [1, 9, 3, END]
+    assert torch.equal(at.old != at.chosen, torch.tensor([False, True, False, False]))
+
+
+def test_an_old_object_that_goes_on_is_told_from_a_new_one_that_ends() -> None:
+    at = targets([pair([5], [1, END], [1, 2, END])])
+
+    assert at.old.tolist() == [1, 2]
+
+
+def test_without_an_old_object_no_position_has_one() -> None:
+    at = targets([pair([5], [1, END], [])])
+
+    assert torch.equal(at.old, at.chosen)
+
+
+def decode(ids: list[int]) -> str:
+    words = ["The", " capital", " of", " New", " Zea", "land", "?", " Ôt", "Ô"]
+    return "".join(words[number] for number in ids)
+
+
+def test_the_subject_ends_at_its_last_token() -> None:
+    assert subject_end([0, 1, 2, 3, 4, 5, 6], "New Zealand", decode) == 5
+
+
+def test_the_last_mention_of_the_subject_counts() -> None:
+    assert subject_end([3, 4, 5, 6, 3, 4, 5], "New Zealand", decode) == 6
+
+
+def test_a_subject_that_ends_within_a_token_ends_with_that_token() -> None:
+    assert subject_end([0, 1, 2, 3, 4], "New Z", decode) == 4
+
+
+def test_a_prompt_without_the_subject_has_no_place_for_it() -> None:
+    assert subject_end([0, 1, 2], "New Zealand", decode) is None
+    assert subject_end([0, 1, 2], "", decode) is None
+
+
+def test_micro_batches_hold_alike_lengths_within_the_budget() -> None:
+    groups = by_length([3, 9, 3, 4], 8)
+
+    assert groups == [[0, 2], [3], [1]]
