@@ -47,8 +47,10 @@ class Sync:
         """Bring every server to the wanted adapter, the first server first."""
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
+            states = deployments.replicas(tx)
         if wanted is None:
             return Report("sync")
+        proven = any(state.deployment_id == wanted.id for state in states)
         moved, problems = 0, []
         for replica in self.replicas:
             try:
@@ -56,7 +58,7 @@ class Sync:
             except (ReplicaError, AdapterError) as error:
                 problems.append(str(error))
                 self._note(replica, ReplicaStatus.FAILED, str(error))
-                if moved == 0 and replica is self.replicas[0]:
+                if not proven and moved == 0:
                     break  # what the first server refuses is not tried on the others
         if not problems:
             with self.db.begin() as tx:

@@ -1,0 +1,144 @@
+"""Several servers: the first is the canary; a broken one is reported and stops no other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdpo_daemon.app import clock
+from kdpo_daemon.records import FactStatus, ReplicaStatus
+from kdpo_daemon.stages import rollback
+from kdpo_daemon.store import deployments, facts
+from tests.fakes import FakeVllm
+from tests.stages.conftest import FeedServer, World, build
+
+PROMPT = "The prime minister of Tonga is"
+
+
+@pytest.fixture
+def pair(tmp_path: Path, migrated_sqlite: Path) -> Iterator[tuple[World, FakeVllm]]:
+    """A world with two servers; gives it and the second one."""
+    root = tmp_path / "adapters"
+    root.mkdir()
+    with (
+        FeedServer() as feed,
+        FakeVllm({}, adapters_dir=root) as first,
+        FakeVllm({}, adapters_dir=root) as second,
+    ):
+        world = build(tmp_path, f"sqlite:///{tmp_path / 'kdpo.db'}", feed, first)
+        with (tmp_path / "kdpo.toml").open("a", encoding="utf-8") as file:
+            file.write(f'[[servers]]\nname = "two"\nurl = "{second.url}"\n')
+        yield world, second
+
+
+def states(world: World) -> dict[str, ReplicaStatus]:
+    app = world.app()
+    with app.db.begin() as tx:
+        found = {state.name: state.state for state in deployments.replicas(tx)}
+    app.close()
+    return found
+
+
+def sync(world: World) -> tuple[str, ...]:
+    app = world.app()
+    try:
+        with app.writing():
+            return app.sync().problems
+    finally:
+        app.close()
+
+
+def test_every_server_ends_on_the_wanted_version(pair: tuple[World, FakeVllm]) -> None:
+    world, second = pair
+
+    world.cycle()
+
+    assert states(world) == {"one": ReplicaStatus.LIVE, "two": ReplicaStatus.LIVE}
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
+
+
+def test_a_server_that_is_down_is_reported_and_brought_back_later(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    second.fail("/v1/models", 503, times=50)
+
+    world.cycle()
+
+    assert states(world) == {"one": ReplicaStatus.LIVE, "two": ReplicaStatus.FAILED}
+    second._faults.clear()
+    assert sync(world) == ()
+    assert states(world) == {"one": ReplicaStatus.LIVE, "two": ReplicaStatus.LIVE}
+    app = world.app()
+    with app.db.begin() as tx:
+        assert len(facts.facts_with(tx, FactStatus.LIVE)) == 2
+    app.close()
+
+
+def test_what_the_first_server_refuses_is_not_tried_on_the_others(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    world.cycle()
+    app = world.app()
+    rollback.run(app.db, "kdpo-000000", "operator:test", "a drill", clock)
+    app.close()
+    world.vllm.fail("/v1/load_lora_adapter", 500, times=1)
+
+    problems = sync(world)
+
+    assert len(problems) == 1
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
+    sync(world)
+    assert second.loaded["prod"].name == "kdpo-000000.prod"
+
+
+def test_a_version_that_answers_otherwise_than_it_was_judged_is_taken_back(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, _ = pair
+    world.cycle()
+    app = world.app()
+    rollback.run(app.db, "kdpo-000000", "operator:test", "a drill", clock)
+    app.close()
+    sync(world)
+    app = world.app()
+    rollback.run(app.db, "kdpo-000001", "operator:test", "forward again", clock)
+    app.close()
+    table = world.home / "adapters" / "kdpo-000001" / "fake_answers.json"
+    answers = table.read_text("utf-8")
+    original = FakeVllm._read_adapter
+
+    def other_weights(self: FakeVllm, name: str, path: str) -> object:
+        loaded = original(self, name, path)
+        return type(loaded)(loaded.name, loaded.path, {})
+
+    FakeVllm._read_adapter = other_weights  # type: ignore[method-assign, assignment]
+    try:
+        problems = sync(world)
+    finally:
+        FakeVllm._read_adapter = original  # type: ignore[method-assign]
+
+    assert "does not answer as kdpo-000001 did" in problems[0]
+    assert table.read_text("utf-8") == answers
+    app = world.app()
+    with app.db.begin() as tx:
+        wanted = deployments.wanted(tx)
+    app.close()
+    assert wanted is not None
+    assert wanted.adapter.name == "kdpo-000000"
+
+
+def test_a_version_whose_files_changed_is_not_loaded(pair: tuple[World, FakeVllm]) -> None:
+    world, _ = pair
+    world.cycle()
+    weights = world.home / "adapters" / "kdpo-000001" / "adapter_model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(b"other")
+    world.vllm.restart()
+    (world.home / "adapters" / "aliases" / "prod.json").unlink()
+
+    [problem] = [one for one in sync(world) if "kdpo-000001" in one]
+
+    assert "adapter_model.safetensors is not what the manifest says" in problem
+    assert "prod" not in world.vllm.loaded
