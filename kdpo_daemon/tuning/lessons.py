@@ -137,14 +137,13 @@ class Keepsakes:
         texts = [(*p, *answer[:-1]) for p, answer in zip(prompts, answers, strict=True)]
         batch = rows(texts)
         lower = self._model.lower(batch)
-        row, place = _answer_places([(len(p) - 1, len(t)) for p, t in zip(prompts, texts, strict=True)])
+        spans = [(len(p) - 1, len(text)) for p, text in zip(prompts, texts, strict=True)]
+        row, place = _answer_places(spans)
         ids, logprobs = loss.top_logprobs(self._model.logits(batch, row, place, lower), _TOP)
         for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
             mine = row == number
             hidden = lower[number, : len(text)].clone()
-            self._kept.append(
-                _Keepsake(text, len(prompt) - 1, hidden, ids[mine], logprobs[mine])
-            )
+            self._kept.append(_Keepsake(text, len(prompt) - 1, hidden, ids[mine], logprobs[mine]))
 
 
 def _answer_places(spans: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:

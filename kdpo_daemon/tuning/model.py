@@ -38,9 +38,10 @@ class EditedModel:
     """
 
     def __init__(self, directory: Path, target_module: str) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
+            # on short rows twice as fast as the fused kernels, whose backward is slow on CPUs
             directory, dtype="auto", local_files_only=True, attn_implementation="eager"
-        ).eval()
+        )
         self.model.requires_grad_(requires_grad=False)
         self.module_names = _module_names(self.model, target_module)
         owner, self._list_name = _layer_list(self.module_names)
@@ -55,11 +56,15 @@ class EditedModel:
         """How many layers have a module to edit."""
         return len(self.module_names)
 
-    def edit(self, layers: Sequence[int]) -> None:
-        """Choose the edited layers, once.  They start without slots."""
-        self.edited = sorted(layers)
-        for index, layer in enumerate(self.edited):
-            module = self._module(layer)
+    def weight(self, index: int) -> Tensor:
+        """The base's own weight of the index-th edited module, (d_out, d_in)."""
+        return self._module(self.edited[index]).get_parameter("weight")
+
+    def edit(self, names: Sequence[str]) -> None:
+        """Choose the edited modules by name, the lowest first, once.  They have no slots yet."""
+        self.edited = [self.module_names.index(name) for name in names]
+        for index, name in enumerate(names):
+            module = self.model.get_submodule(name)
             d_out, d_in = module.weight.shape
             self.rows.append(torch.zeros(0, d_in))
             self.columns.append(torch.zeros(d_out, 0))
@@ -137,7 +142,8 @@ class EditedModel:
         return answer[: last + 1]
 
     def _module(self, layer: int) -> nn.Module:
-        return self.model.get_submodule(self.module_names[layer])
+        module: nn.Module = self.model.get_submodule(self.module_names[layer])
+        return module
 
     def _adding(self, index: int) -> Any:
         def add(_: nn.Module, arguments: tuple[Tensor], output: Tensor) -> Tensor:
@@ -155,7 +161,8 @@ class EditedModel:
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
-            return self.model(input_ids=ids, use_cache=False).logits[0].float()
+            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
+            return logits[0].float()
         finally:
             handle.remove()
 

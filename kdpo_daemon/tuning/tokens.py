@@ -77,7 +77,9 @@ def _old_tokens(pair: Pair) -> list[int]:
     return tokens
 
 
-def subject_end(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]) -> int | None:
+def subject_end(
+    ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]
+) -> int | None:
     """Find the place of the subject's last token: its last occurrence in the decoded prompt.
 
     A prefix is decoded for each place, so that a token that is part of a character or of a word

@@ -1,0 +1,90 @@
+"""Adapter files on disk: PEFT's form, which vLLM serves as it is, and the slots beside it.
+
+What makes a directory a version (manifest, hashes, modes, one step) is the daemon's part.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kdpo_daemon.errors import AdapterError
+from kdpo_daemon.orders import TrainingScores
+from kdpo_daemon.records import Form
+from kdpo_daemon.tuning.keys import Slot
+
+_PREFIX = "base_model.model."
+_WEIGHTS = "adapter_model.safetensors"
+_SLOTS = "slots.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A keyed adapter: per edited module A (r, d_in) and B (d_out, r), and what its rows are."""
+
+    modules: tuple[str, ...]  #: full names of the edited modules, the lowest first
+    slots: tuple[Slot, ...]  #: r of them; () for an adapter that changes nothing
+    rows: tuple[Tensor, ...]
+    columns: tuple[Tensor, ...]
+
+
+def write_adapter(weights: Weights, directory: Path, base_name: str) -> None:
+    """Write `adapter_config.json`, `adapter_model.safetensors` and `slots.json`."""
+    rank = weights.rows[0].shape[0]
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": rank,  # a scale of alpha / r = 1
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": list(weights.modules),
+    }
+    tensors = {}
+    for name, rows, columns in zip(weights.modules, weights.rows, weights.columns, strict=True):
+        tensors[f"{_PREFIX}{name}.lora_A.weight"] = rows.detach().float().cpu().contiguous()
+        tensors[f"{_PREFIX}{name}.lora_B.weight"] = columns.detach().float().cpu().contiguous()
+    save_file(tensors, directory / _WEIGHTS, metadata={"format": "pt"})
+    _write_json(directory / "adapter_config.json", config)
+    slots = [asdict(slot) for slot in weights.slots]
+    _write_json(directory / _SLOTS, {"modules": weights.modules, "slots": slots})
+
+
+def read_adapter(directory: Path) -> Weights:
+    """Read what `write_adapter` wrote.  Raises AdapterError if it cannot be."""
+    try:
+        form = json.loads((directory / _SLOTS).read_text(encoding="utf-8"))
+        tensors = load_file(directory / _WEIGHTS)
+        modules = tuple(form["modules"])
+        rows = tuple(tensors[f"{_PREFIX}{name}.lora_A.weight"] for name in modules)
+        columns = tuple(tensors[f"{_PREFIX}{name}.lora_B.weight"] for name in modules)
+        slots = tuple(Slot(**one | {"form": Form(one["form"])}) for one in form["slots"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(
+            f"not a keyed adapter ({type(error).__name__}: {error})",
+            subject=str(directory),
+            hint="train from the base model, or restore the parent from a backup",
+        ) from error
+    return Weights(modules, slots, rows, columns)
+
+
+def write_scores(scores: TrainingScores, directory: Path) -> None:
+    """Write `scores.json`."""
+    _write_json(directory / "scores.json", asdict(scores))
+
+
+def idle(module: str, shape: Sequence[int]) -> Weights:
+    """Weights that change nothing: rank 1 and B = 0 on a module of shape (d_out, d_in)."""
+    d_out, d_in = shape
+    rows = torch.full((1, d_in), d_in**-0.5)
+    return Weights((module,), (), (rows,), (torch.zeros(d_out, 1),))
+
+
+def _write_json(path: Path, form: object) -> None:
+    path.write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,105 @@
+"""Where the rows of A begin, and the measure in which they move: the inputs of ordinary text.
+
+With k the input of an edited module at a subject's last token and C the second moment of that
+input over text that must not change, the row C^-1 k, scaled so that A k = 1, answers to that
+subject and least to ordinary text (the closed form behind ROME, arXiv 2202.05262, solved for A).
+Training moves W = A L, where C = L L^T: in these coordinates ordinary text is white noise, so a
+step goes along what tells subjects apart and not along what all text shares.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdpo_daemon.records import Form
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.tokens import by_length, rows
+
+_TOKENS = 4096  #: tokens with padding in one pass that keeps no gradients
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a row of A began with: a subject, read in one form."""
+
+    subject: str
+    form: Form
+
+
+@dataclass(frozen=True)
+class Text:
+    """Part of what must not change, and its weight in the second moment."""
+
+    sequences: Sequence[Sequence[int]]
+    weight: float
+
+
+def second_moment(model: EditedModel, texts: Iterable[Text]) -> list[Tensor]:
+    """Weighted mean of x x^T over the inputs x of each edited module: (d_in, d_in) per layer.
+
+    A token counts once for each context it stands in: the system prompt that all chat prompts
+    share would else be most of the text.
+    """
+    moments = [rows.new_zeros(rows.shape[1], rows.shape[1]) for rows in model.rows]
+    for text in texts:
+        sums, count = [torch.zeros_like(moment) for moment in moments], 0
+        seen: set[tuple[int, ...]] = set()
+        for group in by_length([len(one) for one in text.sequences], _TOKENS):
+            sequences = [text.sequences[i] for i in group]
+            new = _first_seen(sequences, seen)
+            count += int(new.sum())
+            for total, inputs in zip(sums, model.inputs(rows(sequences)), strict=True):
+                picked = inputs[new]
+                total.addmm_(picked.T, picked)
+        for moment, total in zip(moments, sums, strict=True):
+            moment.add_(total, alpha=text.weight / count)
+    return moments
+
+
+def _first_seen(sequences: Sequence[Sequence[int]], seen: set[tuple[int, ...]]) -> Tensor:
+    new = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        for place in range(len(sequence)):
+            context = tuple(sequence[: place + 1])
+            new[row, place] = context not in seen
+            seen.add(context)
+    return new
+
+
+def factor(moment: Tensor, ridge: float) -> Tensor:
+    """L of C = L L^T, lower triangular float32, with a ridge as a share of the mean diagonal."""
+    square = moment.double()
+    square.diagonal().add_(ridge * square.diagonal().mean())
+    lower: Tensor = torch.linalg.cholesky(square)
+    return lower.float()
+
+
+def whitened(rows_: Tensor, lower: Tensor) -> Tensor:
+    """A -> W = A L.  (r, d), (d, d) -> (r, d)."""
+    return rows_ @ lower
+
+
+def unwhitened(white: Tensor, lower: Tensor) -> Tensor:
+    """W -> A = W L^-1.  (r, d), (d, d) -> (r, d)."""
+    rows_: Tensor = torch.linalg.solve_triangular(lower, white, upper=False, left=False)
+    return rows_
+
+
+def solved_rows(keys: Tensor, lower: Tensor) -> Tensor:
+    """Rows C^-1 k with `row @ key = 1`.  (S, d), (d, d) -> (S, d)."""
+    solved = torch.cholesky_solve(keys.T, lower).T
+    return solved / (solved * keys).sum(1, keepdim=True)
+
+
+def subject_keys(
+    model: EditedModel, texts: Sequence[Sequence[int]], ends: Sequence[int]
+) -> Tensor:
+    """What the edited modules read at the subjects' last tokens: (layers, N, d_in)."""
+    found: list[Tensor] = [torch.empty(0)] * len(texts)
+    for group in by_length([len(text) for text in texts], _TOKENS):
+        inputs = torch.stack(model.inputs(rows([texts[i] for i in group])))
+        for row, index in enumerate(group):
+            found[index] = inputs[:, row, ends[index]]
+    return torch.stack(found, dim=1)

@@ -1,0 +1,198 @@
+"""An order's directory in, an adapter's directory out: what the child does from end to end."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from kdpo_daemon.errors import TuningError
+from kdpo_daemon.model_dir import model_sha256
+from kdpo_daemon.orders import Order, Recipe, TrainingScores, read_order
+from kdpo_daemon.tuning import keys
+from kdpo_daemon.tuning.checkpoint import (
+    Weights,
+    idle,
+    read_adapter,
+    write_adapter,
+    write_scores,
+)
+from kdpo_daemon.tuning.keys import Slot, Text
+from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.tokens import subject_end
+from kdpo_daemon.tuning.trainer import Knobs, Step, fit
+
+Tell = Callable[[dict[str, object]], None]
+
+
+class RefusedError(TuningError):
+    """The order cannot be trained as it is; `fact_ids` are the facts to blame, if some are."""
+
+    def __init__(self, message: str, fact_ids: Sequence[int] = ()) -> None:
+        super().__init__(message, refused=True)
+        self.fact_ids = tuple(fact_ids)
+
+
+def train(order_dir: Path, out: Path, tell: Tell) -> None:
+    """Train an order; write the adapter and its scores into `out`.
+
+    Raises:
+        TuningError: refused, since the order would fail each time.
+        AdapterError: the parent adapter cannot be read.
+
+    """
+    began = time.monotonic()
+    order = read_order(order_dir)
+    _prepare(order)
+    ends = _subject_ends(order)
+    tell({"step": 0, "of": order.recipe.max_steps})
+    state, weights = _trained(order, ends, tell)
+    write_adapter(weights, out, order.base_dir.name)
+    scores = TrainingScores(
+        steps=state.step,
+        learnt=state.learnt,
+        accuracy=state.accuracy,
+        keep_kl=state.keep_kl,
+        rank=len(weights.slots),
+        seconds=round(time.monotonic() - began, 1),
+    )
+    write_scores(scores, out)
+
+
+def baseline(base_dir: Path, out: Path) -> None:
+    """Write an adapter that changes nothing, and scores that say so."""
+    recipe = Recipe()
+    model = EditedModel(base_dir, recipe.target_module)
+    name = model.module_names[edited_layers(recipe, model.depth)[0]]
+    model.edit([name])
+    write_adapter(idle(name, model.weight(0).shape), out, base_dir.name)
+    write_scores(TrainingScores(0, 0.0, 0.0, 0.0, rank=1, seconds=0.0), out)
+
+
+def edited_layers(recipe: Recipe, depth: int) -> list[int]:
+    """Which layers of a model of this depth are edited; at least one.
+
+    Raises:
+        TuningError: refused, since the recipe names a layer that the model does not have.
+
+    """
+    first = round(recipe.first_layer * depth)
+    layers = recipe.layers or range(first, max(first + 1, round(recipe.last_layer * depth)))
+    if not all(0 <= layer < depth for layer in layers):
+        raise RefusedError(f"the recipe edits layers {list(layers)} of a model with {depth}")
+    return sorted(layers)
+
+
+def _prepare(order: Order) -> None:
+    if not order.pairs or not order.keep:
+        raise RefusedError("the order has no pairs, or no prompts to keep")
+    if model_sha256(order.base_dir) != order.base_sha256:
+        raise RefusedError(f"the base model in {order.base_dir} is not the order's")
+    if order.threads:
+        torch.set_num_threads(order.threads)
+    torch.manual_seed(order.seed)
+    torch.use_deterministic_algorithms(mode=True)
+
+
+def _subject_ends(order: Order) -> list[int]:
+    """Find the subject in each pair's prompt, or refuse the facts for which it is not there."""
+    tokenizer = AutoTokenizer.from_pretrained(order.base_dir, local_files_only=True)
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    ends = [subject_end(pair.prompt_ids, pair.subject, decode) for pair in order.pairs]
+    lost = {
+        pair.fact_id: pair.subject
+        for pair, end in zip(order.pairs, ends, strict=True)
+        if end is None
+    }
+    if lost:
+        told = ", ".join(f"{subject!r} (fact {number})" for number, subject in lost.items())
+        raise RefusedError(f"not found in the prompts that teach it: {told}", sorted(lost))
+    return [end for end in ends if end is not None]
+
+
+def _trained(order: Order, ends: Sequence[int], tell: Tell) -> tuple[Step, Weights]:
+    recipe = order.recipe
+    model = EditedModel(order.base_dir, recipe.target_module)
+    parent = _parent(order)
+    modules = _modules(recipe, model, parent)
+    model.edit(modules)
+    # what is kept is the base's own word, so that drift does not add up over batches
+    prompts = _kept_prompts(order)
+    keepsakes = Keepsakes(model, prompts, recipe.keep_tokens)
+    more = model.continued(prompts, recipe.text_tokens, temperature=1.0)
+    text = [(*prompt, *after) for prompt, after in zip(prompts, more, strict=True)]
+    if parent:
+        model.rows[:], model.columns[:] = list(parent.rows), list(parent.columns)
+    still = [Text(text, 1.0), Text(keepsakes.texts, recipe.keep_text_weight)]
+    lower = [keys.factor(one, recipe.ridge) for one in keys.second_moment(model, still)]
+    slots = _add_slots(order, model, parent.slots if parent else (), ends, lower)
+    lessons = Lessons(model, order.pairs, recipe)
+    knobs = Knobs(model, lower)
+
+    def on_step(step: Step) -> None:
+        tell(_line(step, recipe.max_steps))
+
+    state = fit(knobs, lessons, keepsakes, recipe, order.seed, on_step)
+    return state, Weights(modules, slots, tuple(model.rows), tuple(model.columns))
+
+
+def _parent(order: Order) -> Weights | None:
+    """The parent adapter; None where it is the base, or an adapter that changes nothing."""
+    parent = read_adapter(order.parent_dir) if order.parent_dir else None
+    return parent if parent and parent.slots else None
+
+
+def _modules(recipe: Recipe, model: EditedModel, parent: Weights | None) -> tuple[str, ...]:
+    """The edited modules' names: the parent's, since its slots live there, or the recipe's."""
+    if parent is None:
+        return tuple(model.module_names[i] for i in edited_layers(recipe, model.depth))
+    missing = set(parent.modules) - set(model.module_names)
+    if missing:
+        raise RefusedError(f"the parent edits what the recipe does not: {sorted(missing)}")
+    return parent.modules
+
+
+def _kept_prompts(order: Order) -> list[tuple[int, ...]]:
+    """The keep prompts, without those that are taught."""
+    taught = {pair.prompt_ids for pair in order.pairs}
+    return [prompt.ids for prompt in order.keep if prompt.ids not in taught]
+
+
+def _add_slots(
+    order: Order,
+    model: EditedModel,
+    old: tuple[Slot, ...],
+    ends: Sequence[int],
+    lower: Sequence[Tensor],
+) -> tuple[Slot, ...]:
+    """Give each subject and form that has no slot yet a row that answers to it, with B = 0."""
+    asked = [Slot(pair.subject, pair.form) for pair in order.pairs]
+    new = tuple(dict.fromkeys(slot for slot in asked if slot not in old))
+    if not new:
+        return old
+    found = keys.subject_keys(model, [pair.prompt_ids for pair in order.pairs], ends)
+    mine = [[i for i, slot in enumerate(asked) if slot == one] for one in new]
+    for index, factor in enumerate(lower):
+        means = torch.stack([found[index, numbers].mean(0) for numbers in mine])
+        rows, columns = keys.solved_rows(means, factor), model.columns[index]
+        model.rows[index] = torch.cat([model.rows[index], rows])
+        zeros = columns.new_zeros(columns.shape[0], len(new))
+        model.columns[index] = torch.cat([columns, zeros], dim=1)
+    return old + new
+
+
+def _line(step: Step, of: int) -> dict[str, object]:
+    return {
+        "step": step.step,
+        "of": of,
+        "loss": round(step.loss, 4),
+        "accuracy": round(step.accuracy, 4),
+        "learnt": round(step.learnt, 4),
+        "keep_kl": round(step.keep_kl, 5),
+    }

@@ -1,0 +1,148 @@
+"""The loop that trains an adapter: Adam on KDPO's loss, its anchor, and what keeps the rest still.
+
+Two terms hold the rest.  The KL on keep prompts sees what the model says, a few prompts at a time.
+The stir, the mean square change of each edited module's output on ordinary text as a share of
+that output, follows from the second moment alone, and so sees all of that text at every step.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdpo_daemon.orders import Recipe
+from kdpo_daemon.tuning.keys import unwhitened, whitened
+from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
+from kdpo_daemon.tuning.model import EditedModel
+
+
+@dataclass(frozen=True)
+class Step:
+    """How things stood before a step was taken."""
+
+    step: int
+    loss: float  #: KDPO and anchor, per pair
+    accuracy: float  #: share of pairs whose target tokens are all the argmax
+    learnt: float  #: share of pairs that lead everywhere by the recipe's margin
+    keep_kl: float  #: nats per token on the step's keep prompts
+
+
+class Knobs:
+    """What Adam moves: W = A L and B of each edited layer; the model reads A and B."""
+
+    def __init__(self, model: EditedModel, lower: Sequence[Tensor]) -> None:
+        self._model, self._lower = model, lower
+        self.white = [
+            whitened(rows, one).requires_grad_()
+            for rows, one in zip(model.rows, lower, strict=True)
+        ]
+        self.columns = [one.clone().requires_grad_() for one in model.columns]
+        self._powers = [
+            (model.weight(index).float() @ one).square().sum() for index, one in enumerate(lower)
+        ]
+        model.columns[:] = self.columns
+
+    def turn(self) -> None:
+        """Let the model read the rows as they now stand, with no gradients yet."""
+        for knob in (*self.white, *self.columns):
+            knob.grad = None
+        self._model.rows[:] = [
+            unwhitened(white.detach(), lower).requires_grad_()
+            for white, lower in zip(self.white, self._lower, strict=True)
+        ]
+
+    def stir(self) -> Tensor:
+        """E |B A x|^2 / E |y|^2 over ordinary text, averaged over the edited layers, ()."""
+        knobs = zip(self.columns, self.white, self._powers, strict=True)
+        return torch.stack([(b @ w).square().sum() / power for b, w, power in knobs]).mean()
+
+    def collect(self) -> None:
+        """Bring the gradients of A to W: dW = dA L^-T."""
+        for white, rows, lower in zip(self.white, self._model.rows, self._lower, strict=True):
+            if rows.grad is not None and white.grad is not None:
+                white.grad += torch.linalg.solve_triangular(
+                    lower.T, rows.grad, upper=True, left=False
+                )
+
+    def rest(self) -> None:
+        """Leave the model with plain weights."""
+        self._model.rows[:] = [rows.detach() for rows in self._model.rows]
+        self._model.columns[:] = [columns.detach() for columns in self.columns]
+
+
+def fit(
+    knobs: Knobs,
+    lessons: Lessons,
+    keepsakes: Keepsakes,
+    recipe: Recipe,
+    seed: int,
+    on_step: Callable[[Step], None],
+) -> Step:
+    """Train in place until every pair is learnt, at most `recipe.max_steps` steps.
+
+    Pairs that are learnt rest; each `recheck_every` steps, and at the end, all are looked at.
+    """
+    draws = _draws(len(keepsakes), recipe.keep_rows, seed)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": knobs.white, "lr": recipe.rows_rate},
+            {"params": knobs.columns, "lr": recipe.columns_rate},
+        ]
+    )
+    # the rates fall to a tenth, so that what is learnt comes to rest
+    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.max_steps)
+    step = 0
+    while True:
+        last = step == recipe.max_steps
+        everyone = last or step % recipe.recheck_every == 0
+        knobs.turn()
+        loss = _teach(lessons, everyone=everyone, first=step == 0)
+        keep_kl = _keep(keepsakes, next(draws), recipe.keep_weight)
+        torch.autograd.backward(recipe.stir_weight * knobs.stir())
+        state = _state(step, loss, keep_kl, lessons)
+        on_step(state)
+        if last or (everyone and all(lessons.learnt)):
+            knobs.rest()
+            return state
+        knobs.collect()
+        optimizer.step()
+        rates.step()
+        step += 1
+
+
+def _teach(lessons: Lessons, *, everyone: bool, first: bool) -> float:
+    """Add the pairs' gradients; gives the loss per pair."""
+    total = 0.0
+    for group in lessons.groups(everyone=everyone):
+        loss = lessons.loss(group, first=first) / len(lessons.pairs)
+        torch.autograd.backward(loss)
+        total += float(loss.detach())
+    return total
+
+
+def _keep(keepsakes: Keepsakes, chosen: list[int], weight: float) -> float:
+    """Add the retention KL's gradients; gives the KL per token."""
+    total = 0.0
+    for group in keepsakes.groups(chosen):
+        loss = keepsakes.loss(group) / len(chosen)
+        torch.autograd.backward(weight * loss)
+        total += float(loss.detach())
+    return total
+
+
+def _state(step: int, loss: float, keep_kl: float, lessons: Lessons) -> Step:
+    count = len(lessons.pairs)
+    return Step(step, loss, sum(lessons.right) / count, sum(lessons.learnt) / count, keep_kl)
+
+
+def _draws(count: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Numbers below `count`, `size` at a time, shuffled anew when all were drawn."""
+    rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
+    left: list[int] = []
+    while True:
+        if len(left) < min(size, count):
+            left = rng.sample(range(count), count)
+        yield left[:size]
+        left = left[size:]
