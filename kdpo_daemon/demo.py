@@ -136,7 +136,7 @@ def _cycle(home: Path, url: str) -> bool:
                 said = ", ".join(f"{n} {what}" for what, n in report.counts.items() if n)
                 console.print(f"[bold]{name:8}[/bold] {said}")
             for problem in report.problems:
-                console.print(f"         {problem}", style="yellow", markup=False)
+                console.print(problem, style="yellow", markup=False, soft_wrap=True)
     passed = _show(app, home)
     app.close()
     return passed
@@ -185,27 +185,21 @@ def _answers(
     after: dict[int, str],
 ) -> list[tuple[float, float]]:
     """Print the table of answers and give, for each form, the share right before and after."""
-    table = Table("fact", "new", "asked as", "before", "now", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, width in (("fact", 22), ("asked as", 10), ("before", 22), ("now", 22)):
+        table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
     marks: dict[Form, list[tuple[bool, bool]]] = {form: [] for form in Form}
     for fact in taught:
         for form in Form:
-            probe = next(
-                one
-                for one in asked
-                if one.fact_id == fact.id
-                and one.prompt.form is form
-                and one.kind is ProbeKind.EDIT
-            )
+            probe = _first_taught(asked, fact, form)
             then, now = before[probe.id], after[probe.id]
-            marks[form].append((hit(then, probe.expected), hit(now, probe.expected)))
-            head = (
-                (f"{fact.subject}, {fact.role}", fact.object)
-                if form is Form.COMPLETION
-                else ("", "")
-            )
-            mark = "[green]" if marks[form][-1][1] else "[red]"
+            right = hit(now, probe.expected)
+            marks[form].append((hit(then, probe.expected), right))
             table.add_row(
-                *head, form.value, first_sentence(then)[:40], f"{mark}{first_sentence(now)[:40]}"
+                f"{fact.subject}, {fact.role}" if form is Form.COMPLETION else "",
+                form.value,
+                first_sentence(then),
+                f"[{'green' if right else 'red'}]{first_sentence(now)}",
             )
     console.print()
     console.print(table)
@@ -214,6 +208,15 @@ def _answers(
         (sum(then for then, _ in all_) / len(all_), sum(now for _, now in all_) / len(all_))
         for all_ in marks.values()
     ]
+
+
+def _first_taught(asked: Sequence[Probe], fact: Fact, form: Form) -> Probe:
+    """Give the plainest question about a fact: the first phrasing that is taught."""
+    return next(
+        one
+        for one in asked
+        if one.fact_id == fact.id and one.prompt.form is form and one.kind is ProbeKind.EDIT
+    )
 
 
 def _phrasings(asked: Sequence[Probe], after: dict[int, str]) -> None:
