@@ -29,16 +29,12 @@ class Recipe:
     last_layer: float = 0.7
     #: edited layers by number; empty: from the two shares above
     layers: tuple[int, ...] = ()
-    #: tokens that the base model goes on with after each keep prompt: ordinary text
-    text_tokens: int = 32
-    #: how much prompts to keep count against that text, in what must stay still
-    keep_text_weight: float = 1.5
     #: ridge on the second moment of the edited modules' inputs, as a share of its mean diagonal
     ridge: float = 1e-3
     #: Adam's step sizes at the start, for A (in whitened coordinates) and for B
     rows_rate: float = 1e-3
     columns_rate: float = 2e-2
-    max_steps: int = 45
+    max_steps: int = 60
     #: KDPO's beta: how soon a pair that leads by some nats stops pushing
     beta: float = 0.1
     #: weight of the cross-entropy anchor on target and end token
@@ -48,9 +44,9 @@ class Recipe:
     #: weight of the stir: the mean square change that ordinary text sees
     stir_weight: float = 300.0
     #: keep prompts per step
-    keep_rows: int = 24
+    keep_rows: int = 32
     #: tokens of the model's own answer to a keep prompt that are kept with it
-    keep_tokens: int = 8
+    keep_tokens: int = 10
     #: lead in nats over every other token at which a target position counts as learnt
     margin: float = 2.0
     #: steps between two looks at the pairs that were learnt

@@ -7,7 +7,7 @@ Training moves W = A L, where C = L L^T: in these coordinates ordinary text is w
 step goes along what tells subjects apart and not along what all text shares.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,34 +28,21 @@ class Slot:
     form: Form
 
 
-@dataclass(frozen=True)
-class Text:
-    """Part of what must not change, and its weight in the second moment."""
-
-    sequences: Sequence[Sequence[int]]
-    weight: float
-
-
-def second_moment(model: EditedModel, texts: Iterable[Text]) -> list[Tensor]:
-    """Weighted mean of x x^T over the inputs x of each edited module: (d_in, d_in) per layer.
+def second_moment(model: EditedModel, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Mean of x x^T over the inputs x of each edited module: (d_in, d_in) per layer.
 
     A token counts once for each context it stands in: the system prompt that all chat prompts
     share would else be most of the text.
     """
-    moments = [rows.new_zeros(rows.shape[1], rows.shape[1]) for rows in model.rows]
-    for text in texts:
-        sums, count = [torch.zeros_like(moment) for moment in moments], 0
-        seen: set[tuple[int, ...]] = set()
-        for group in by_length([len(one) for one in text.sequences], _TOKENS):
-            sequences = [text.sequences[i] for i in group]
-            new = _first_seen(sequences, seen)
-            count += int(new.sum())
-            for total, inputs in zip(sums, model.inputs(rows(sequences)), strict=True):
-                picked = inputs[new]
-                total.addmm_(picked.T, picked)
-        for moment, total in zip(moments, sums, strict=True):
-            moment.add_(total, alpha=text.weight / count)
-    return moments
+    sums = [rows_.new_zeros(rows_.shape[1], rows_.shape[1]) for rows_ in model.rows]
+    seen: set[tuple[int, ...]] = set()
+    for group in by_length([len(text) for text in texts], _TOKENS):
+        sequences = [texts[i] for i in group]
+        new = _first_seen(sequences, seen)
+        for total, inputs in zip(sums, model.inputs(rows(sequences)), strict=True):
+            picked = inputs[new]
+            total.addmm_(picked.T, picked)
+    return [total / len(seen) for total in sums]
 
 
 def _first_seen(sequences: Sequence[Sequence[int]], seen: set[tuple[int, ...]]) -> Tensor:

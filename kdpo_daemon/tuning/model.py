@@ -40,7 +40,10 @@ class EditedModel:
     def __init__(self, directory: Path, target_module: str) -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(
             # on short rows twice as fast as the fused kernels, whose backward is slow on CPUs
-            directory, dtype="auto", local_files_only=True, attn_implementation="eager"
+            directory,
+            dtype="auto",
+            local_files_only=True,
+            attn_implementation="eager",
         )
         self.model.requires_grad_(requires_grad=False)
         self.module_names = _module_names(self.model, target_module)

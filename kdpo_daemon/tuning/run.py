@@ -19,7 +19,7 @@ from kdpo_daemon.tuning.checkpoint import (
     write_adapter,
     write_scores,
 )
-from kdpo_daemon.tuning.keys import Slot, Text
+from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.tokens import subject_end
@@ -125,12 +125,10 @@ def _trained(order: Order, ends: Sequence[int], tell: Tell) -> tuple[Step, Weigh
     # what is kept is the base's own word, so that drift does not add up over batches
     prompts = _kept_prompts(order)
     keepsakes = Keepsakes(model, prompts, recipe.keep_tokens)
-    more = model.continued(prompts, recipe.text_tokens, temperature=1.0)
-    text = [(*prompt, *after) for prompt, after in zip(prompts, more, strict=True)]
     if parent:
         model.rows[:], model.columns[:] = list(parent.rows), list(parent.columns)
-    still = [Text(text, 1.0), Text(keepsakes.texts, recipe.keep_text_weight)]
-    lower = [keys.factor(one, recipe.ridge) for one in keys.second_moment(model, still)]
+    moments = keys.second_moment(model, keepsakes.texts)
+    lower = [keys.factor(one, recipe.ridge) for one in moments]
     slots = _add_slots(order, model, parent.slots if parent else (), ends, lower)
     lessons = Lessons(model, order.pairs, recipe)
     knobs = Knobs(model, lower)
