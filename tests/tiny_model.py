@@ -37,13 +37,14 @@ def save_tiny_model(directory: Path) -> Path:
         bos_token_id=None,
         initializer_range=0.3,
     )
-    model = LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]  # transformers'
     model.save_pretrained(directory)
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token=_WORDS[0]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=_WORDS[0]).save_pretrained(
-        directory
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers'
+        tokenizer_object=tokenizer, eos_token=_WORDS[0]
     )
+    fast.save_pretrained(directory)
     return directory
 
 

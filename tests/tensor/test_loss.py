@@ -22,7 +22,7 @@ def test_a_token_against_itself_has_no_margin_and_no_gradient() -> None:
     logits = torch.tensor([[1.0, 4.0, 0.0]], requires_grad=True)
 
     found = loss.margins(logits, torch.tensor([B]), torch.tensor([B]))
-    found.sum().backward()
+    torch.autograd.backward(found.sum())
 
     assert found.tolist() == [0.0]
     assert logits.grad is not None
@@ -62,7 +62,7 @@ def test_the_push_is_beta_times_the_chance_of_being_wrong() -> None:
     logits = torch.tensor([[1.0, 4.0, 0.0]], requires_grad=True)
     ours = loss.margins(logits, torch.tensor([A]), torch.tensor([B]))
 
-    loss.preference_loss(ours, torch.tensor([-5.0]), beta=0.1).sum().backward()
+    torch.autograd.backward(loss.preference_loss(ours, torch.tensor([-5.0]), beta=0.1).sum())
 
     push = 0.1 / (1 + math.exp(0.1 * (-3 - -5)))
     assert logits.grad is not None

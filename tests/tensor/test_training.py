@@ -45,7 +45,7 @@ def trained(order: Order, directory: Path) -> Path:
 
 def answers(base: Path, adapter: Path | None, pair: Pair) -> tuple[int, ...]:
     """What the model says, token by token, as PEFT runs the adapter."""
-    model = AutoModelForCausalLM.from_pretrained(base)
+    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(base)
     if adapter:
         model = PeftModel.from_pretrained(model, adapter)
     said = list(pair.prompt_ids)
