@@ -238,7 +238,9 @@ def probes_for(
 def keep_prompts(
     taught: Sequence[Fact], taken: frozenset[str], curriculum: Curriculum, policy: PlanPolicy
 ) -> list[Prompt]:
-    """Choose the prompts whose answers training must leave alone, half of them general ones.
+    """Choose the prompts whose answers training must leave alone.
+
+    Most are general ones: what a small model says to those tips over soonest.
 
     `taken` are subjects with facts of their own, whose answers may change.
     """
@@ -248,7 +250,8 @@ def keep_prompts(
         relation = curriculum.pack.relations[fact.relation]
         made = relations.keep_prompts(curriculum.pack, relation, fact.subject, fact.role, taken)
         special.update(dict.fromkeys(made))
-    general = list(curriculum.general_keep)
-    half = policy.keep // 2
-    chosen = rng.sample(list(special), min(len(special), half))
-    return chosen + rng.sample(general, min(len(general), policy.keep - len(chosen)))
+    general = curriculum.general_keep
+    return [
+        *rng.sample(list(special), min(len(special), policy.keep_special)),
+        *rng.sample(general, min(len(general), policy.keep_general)),
+    ]

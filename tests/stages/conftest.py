@@ -142,7 +142,8 @@ general_probes = "probes.jsonl"
 general_keep = "keep.jsonl"
 perplexity_text = "text.txt"
 [plan]
-keep = 4
+keep_special = 2
+keep_general = 2
 neighbours = 1
 same_subject = 1
 [daemon]
