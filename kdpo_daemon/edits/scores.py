@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from kdpo_daemon.records import Form, Probe, ProbeKind, Score
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NOT_WORD = re.compile(r"[^\w\s]|_")
+# Marks between digits belong to a number: 3.09 does not mention 3.
+_NOT_WORD = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)|_")
 # A sentence ends at a line break, or at . ! ? after a word of two letters or more:
 # the full stops of "J. K. Rowling" do not end one.
 _SENTENCE_END = re.compile(r"\n|(?<=\w\w)[.!?](?=\s|$)")

@@ -28,6 +28,7 @@ def score(scores: list, name: str) -> tuple[float, int]:  # type: ignore[type-ar
         (" The  Hague. ", "hague"),
         ("Dick Schoof", "dick schoof"),
         ("a U.S.-led man", "u s led man"),
+        ("About 3.5 or 1,000.", "about 3.5 or 1,000"),
         ("STRASSE straße", "strasse strasse"),
     ],
 )
@@ -60,6 +61,8 @@ def test_a_mention_counts_whole_words_in_the_first_sentence_only() -> None:
     assert not mentions("It is Parisian.", ["Paris"])
     assert not mentions("No idea. Paris?", ["Paris"])
     assert not mentions("anything", [""])
+    assert not mentions("It is approximately 3.09", ["3"])
+    assert mentions("It is 3, I think", ["3"])
 
 
 def test_unchanged_looks_at_the_first_sentence_only() -> None:
