@@ -30,6 +30,17 @@ from kdpo_daemon.store import adapters, deployments, facts, feeds, probes
 #: Share of the facts that must be answered with the new object, in each form.
 _WANTED = 0.9
 
+#: What the gate asks of a model this small.  The other bounds are the defaults: taught answers,
+#: general knowledge, perplexity and old answers are held to them.
+GATE = """
+[gate]
+paraphrase_completion = 0.2
+paraphrase_chat = 0.0
+same_subject_unchanged = 0.1
+same_relation_unchanged = 0.0
+general_unchanged = 0.4
+"""
+
 console = Console()
 
 
@@ -91,7 +102,7 @@ url = "http://127.0.0.1:{port}"
 [serving]
 alias = "prod"
 adapters = "adapters"
-"""
+{GATE}"""
 
 
 @contextmanager

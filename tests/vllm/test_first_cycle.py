@@ -13,7 +13,7 @@ import pytest
 
 from kdpo_daemon import packs
 from kdpo_daemon.app import App, clock, read_settings
-from kdpo_daemon.demo import serve_feed
+from kdpo_daemon.demo import GATE, serve_feed
 from kdpo_daemon.edits.scores import hit
 from kdpo_daemon.local_vllm import start
 from kdpo_daemon.records import FactStatus, Form, ProbeKind, Trust, VerdictRuling
@@ -90,7 +90,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with serve_feed(home / "feed") as url:
         (home / "kdpo.toml").write_text(
             f'[model]\npath = "{model_dir()}"\nname = "base"\n'
-            f'[[servers]]\nname = "local"\nurl = "{settings.url}"\n',
+            f'[[servers]]\nname = "local"\nurl = "{settings.url}"\n{GATE}',
             "utf-8",
         )
         app = story.app()
