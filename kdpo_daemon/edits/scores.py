@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kdpo_daemon.records import Form, Probe, ProbeKind, Score
 
+#: Probes that tell whether something changed that should not have.
+LOCALITY = frozenset({ProbeKind.SAME_SUBJECT, ProbeKind.SAME_RELATION, ProbeKind.GENERAL})
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # Marks between digits belong to a number: 3.09 does not mention 3.
 _NOT_WORD = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)|_")
@@ -44,6 +47,22 @@ def mentions(text: str, expected: Iterable[str]) -> bool:
 def unchanged(before: str, after: str) -> bool:
     """Tell whether two answers are the same up to their first sentence end."""
     return normalise(first_sentence(before)) == normalise(first_sentence(after))
+
+
+def steady(
+    probes: Sequence[Probe], first: Mapping[int, str], again: Mapping[int, str]
+) -> list[Probe]:
+    """Leave out locality probes to which the base model itself says now this, now that.
+
+    Greedy answers of a server depend in their last bits on what shares the batch; where two
+    tokens are as good as equal the base answers otherwise when asked again.  Such a probe
+    cannot tell what an edit did.
+    """
+    return [
+        probe
+        for probe in probes
+        if probe.kind not in LOCALITY or unchanged(first[probe.id], again[probe.id])
+    ]
 
 
 def _share(name: str, marks: Sequence[bool]) -> Score:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdpo_daemon.checkpoints import verify
 from kdpo_daemon.edits.gate import GatePolicy, judge
-from kdpo_daemon.edits.scores import candidate_scores
+from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, steady
 from kdpo_daemon.records import (
     Adapter,
     Answer,
@@ -18,7 +18,6 @@ from kdpo_daemon.records import (
     BatchStatus,
     Fact,
     Probe,
-    ProbeKind,
     Score,
     Verdict,
 )
@@ -27,7 +26,6 @@ from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import adapters, audit, batches, probes
 from kdpo_daemon.store.db import Database
 
-_LOCALITY = (ProbeKind.SAME_SUBJECT, ProbeKind.SAME_RELATION, ProbeKind.GENERAL)
 #: Probes asked between two looks at the clock of the progress bar.
 _CHUNK = 64
 
@@ -60,13 +58,17 @@ class Judge:
             )
         verify(Path(adapter.path))
         self.replica.load(adapter.name, adapter.path)
-        before = self._base_answers([p for p in asked if p.kind in _LOCALITY])
+        still = [probe for probe in asked if probe.kind in LOCALITY]
+        before = self._base_answers(still)
+        # in another order, so that other questions share the batches
+        again = self._answers(self.base_name, None, still[::-1], AnswerPurpose.BASE)
+        asked = steady(asked, before, again)
         after = self._answers(adapter.name, adapter.id, asked, AnswerPurpose.CANARY)
         scores = self._scores(adapter, taught, asked, before, after)
         return self._record(adapter, scores, judge(scores, self.gate))
 
     def _base_answers(self, asked: Sequence[Probe]) -> dict[int, str]:
-        """Give the base model's answers; each probe is put to it once in its life."""
+        """Give the base model's answers as they are known, asking for those that are not."""
         with self.db.begin() as tx:
             known = probes.answers(tx, [p.id for p in asked], None, AnswerPurpose.BASE)
         missing = [probe for probe in asked if probe.id not in known]
@@ -97,6 +99,8 @@ class Judge:
     ) -> list[Score]:
         old = {fact.id: fact.old_object for fact in taught}
         scores = candidate_scores(asked, before, after, old)
+        told = sum(probe.kind in LOCALITY for probe in asked)
+        scores.append(Score("steady", told / len(before) if before else 0.0, len(before)))
         base = self.replica.perplexity(self.base_name, self.text)
         now = self.replica.perplexity(adapter.name, self.text)
         words = len(self.text.split())
@@ -122,5 +126,5 @@ class Judge:
 
 def judged_probes(asked: Sequence[Probe]) -> list[Probe]:
     """Leave out a locality probe that is an edited fact's own question by now."""
-    taught = {p.prompt for p in asked if p.kind not in _LOCALITY}
-    return [p for p in asked if p.kind not in _LOCALITY or p.prompt not in taught]
+    taught = {p.prompt for p in asked if p.kind not in LOCALITY}
+    return [p for p in asked if p.kind not in LOCALITY or p.prompt not in taught]

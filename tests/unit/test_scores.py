@@ -7,6 +7,7 @@ from kdpo_daemon.edits.scores import (
     learned,
     mentions,
     normalise,
+    steady,
     unchanged,
 )
 from kdpo_daemon.records import Form, Probe, ProbeKind, Prompt
@@ -89,6 +90,14 @@ def test_scores_count_what_was_asked_and_how_much_of_it_held() -> None:
     assert score(scores, "general_kept") == (0.0, 1)  # only what the base got right counts
     assert score(scores, "general_unchanged") == (0.0, 2)
     assert score(scores, "old_answer") == (0.5, 2)
+
+
+def test_a_probe_that_the_base_answers_now_so_now_so_is_left_out() -> None:
+    probes = [probe(1, ProbeKind.GENERAL), probe(2, ProbeKind.GENERAL), probe(3, ProbeKind.EDIT)]
+
+    kept = steady(probes, {1: "Paris.", 2: "Rome."}, {1: "Paris. It", 2: "Milan."})
+
+    assert [one.id for one in kept] == [1, 3]
 
 
 def test_a_fact_is_learned_if_most_of_its_taught_phrasings_are_right() -> None:
