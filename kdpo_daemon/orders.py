@@ -34,7 +34,7 @@ class Recipe:
     #: Adam's step sizes at the start, for A (in whitened coordinates) and for B
     rows_rate: float = 1e-3
     columns_rate: float = 1.5e-2
-    max_steps: int = 60
+    max_steps: int = 80
     #: KDPO's beta: how soon a pair that leads by some nats stops pushing
     beta: float = 0.1
     #: weight of the cross-entropy anchor on target and end token

@@ -91,8 +91,8 @@ def fit(
             {"params": knobs.columns, "lr": recipe.columns_rate},
         ]
     )
-    # the rates fall to a tenth, so that what is learnt comes to rest
-    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.max_steps)
+    # the rates fall to a fiftieth, so that what is learnt comes to rest and noise dies away
+    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, recipe.max_steps)
     step = 0
     while True:
         last = step == recipe.max_steps
