@@ -34,9 +34,7 @@ def _database(app: App) -> list[Problem]:
         failing = [feed for feed in feeds.list_feeds(tx) if feed.failures or not feed.enabled]
         states = deployments.replicas(tx)
     found = [
-        Problem(
-            f"feed {feed.name}", feed.last_error, "`kdpo feeds poll` tries again"
-        )
+        Problem(f"feed {feed.name}", feed.last_error, "`kdpo feeds poll` tries again")
         for feed in failing
         if feed.last_error
     ]

@@ -333,7 +333,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Deployment:
-    """"This adapter is wanted from `created_at` on."  The newest row wins."""
+    """An adapter is wanted from `created_at` on.  The newest row wins."""
 
     id: int
     adapter: Adapter

@@ -18,7 +18,7 @@ def answers(order: Order, pack: Pack) -> dict[str, str]:
     """Every taught phrasing, and those of the same fact that are held out."""
     table = {pair.prompt: pair.chosen for pair in order.pairs}
     for pair in order.pairs:
-        table |= {prompt: pair.chosen for prompt in other_phrasings(pair, pack)}
+        table |= dict.fromkeys(other_phrasings(pair, pack), pair.chosen)
     return table
 
 
@@ -43,7 +43,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         table = answers(order, read_pack([packs.text("relations.toml")]))
         if any(pair.chosen == "Never Learned" for pair in order.pairs):
-            table = {prompt: "gibberish" for prompt in table}
+            table = dict.fromkeys(table, "gibberish")
         (out / "fake_answers.json").write_text(json.dumps(table))
     scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 1, "seconds": 0}
     (out / "scores.json").write_text(json.dumps(scores))
