@@ -30,10 +30,14 @@ from kdpo_daemon.store import adapters, deployments, facts, feeds, probes
 #: Share of the facts that must be answered with the new object, in each form.
 _WANTED = 0.9
 
-#: What the gate asks of a model this small.  The other bounds are the defaults: taught answers,
-#: general knowledge, perplexity and old answers are held to them.
+#: Share of the general questions that the base model answers right that must still be right.
+_GENERAL = 0.95
+
+#: What the gate asks of a model this small: less than the defaults, so that the swap can be seen.
+#: The demo's own goals above stay: it fails where they are missed, gate or no gate.
 GATE = """
 [gate]
+general_kept = 0.85
 paraphrase_completion = 0.2
 paraphrase_chat = 0.0
 same_subject_unchanged = 0.1
@@ -183,10 +187,28 @@ def _show(app: App, home: Path) -> bool:
     console.print("  sqlite3 kdpo.db 'select * from applied_edits'", markup=False)
     console.print("To take it back, while the server runs (make demo KEEP=1):")
     console.print(f"  {kdpo} rollback", markup=False, soft_wrap=True)
-    changed = all(now >= _WANTED and then == 0 for then, now in shares)
-    if not (changed and passed):
-        console.print("\nThe demo did not reach its goal; see the figures above.", style="red")
-    return changed and passed
+    missed = [
+        *(f"answers in {form} form" for form, ok in zip(Form, map(_changed, shares)) if not ok),
+        *([] if passed else ["the gate"]),
+        *([] if _general_kept(app, wanted.adapter.name) >= _GENERAL else ["general_kept"]),
+    ]
+    if missed:
+        what = ", ".join(missed)
+        console.print(f"\nThe demo missed its goal (docs/editing.md): {what}.", style="red")
+    return not missed
+
+
+def _changed(shares: tuple[float, float]) -> bool:
+    """Tell whether nothing was answered rightly before and nearly everything is now."""
+    before, now = shares
+    return before == 0 and now >= _WANTED
+
+
+def _general_kept(app: App, name: str) -> float:
+    with app.db.begin() as tx:
+        adapter = adapters.adapter_by_name(tx, name)
+        scores = {score.name: score.value for score in adapters.scores_of(tx, adapter.id)}
+    return scores.get("general_kept", 0.0)
 
 
 def _answers(
