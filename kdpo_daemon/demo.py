@@ -188,7 +188,11 @@ def _show(app: App, home: Path) -> bool:
     console.print("To take it back, while the server runs (make demo KEEP=1):")
     console.print(f"  {kdpo} rollback", markup=False, soft_wrap=True)
     missed = [
-        *(f"answers in {form} form" for form, ok in zip(Form, map(_changed, shares)) if not ok),
+        *(
+            f"answers in {form} form"
+            for form, pair in zip(Form, shares, strict=True)
+            if not _changed(pair)
+        ),
         *([] if passed else ["the gate"]),
         *([] if _general_kept(app, wanted.adapter.name) >= _GENERAL else ["general_kept"]),
     ]
