@@ -18,7 +18,7 @@ from tests.fakes import FakeVllm, Json, fake_adapter
 
 PROMPTS = [Prompt(Form.COMPLETION, f"question {number}") for number in range(40)]
 ANSWERS = {prompt.text: f"answer {number}" for number, prompt in enumerate(PROMPTS)}
-QUICK = ServingPolicy(answer_s=0.3, load_s=0.3, attempts=3, wait_s=0.001)
+QUICK = ServingPolicy(answer_s=3.0, load_s=3.0, attempts=3, wait_s=0.001)
 
 
 @contextmanager
