@@ -141,6 +141,7 @@ def _go_on(world: World) -> None:
     pytest.fail("it never came to rest")
 
 
+@pytest.mark.timeout(2400)
 def test_a_kill_at_any_step_loses_nothing_and_does_nothing_twice(
     new_world: Callable[[int], World],
 ) -> None:
