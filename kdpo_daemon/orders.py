@@ -32,25 +32,27 @@ class Recipe:
     #: ridge on the second moment of the edited modules' inputs, as a share of its mean diagonal
     ridge: float = 1e-3
     #: Adam's step sizes at the start, for A (in whitened coordinates) and for B
-    rows_rate: float = 1e-3
+    rows_rate: float = 6e-4
     columns_rate: float = 1.5e-2
-    max_steps: int = 80
+    steps: int = 200
+    #: pairs per step, of those still to be learnt
+    pair_rows: int = 42
     #: KDPO's beta: how soon a pair that leads by some nats stops pushing
     beta: float = 0.1
     #: weight of the cross-entropy anchor on target and end token
     anchor_weight: float = 0.3
-    #: weight of the KL to the model before the batch, on keep prompts
+    #: weight of the KL to the base model on keep prompts
     keep_weight: float = 40.0
     #: weight of the stir: the mean square change that ordinary text sees
-    stir_weight: float = 1000.0
+    stir_weight: float = 14000.0
+    #: how many times a token that predicts an answer's token counts as ordinary text
+    answer_weight: float = 5.0
     #: keep prompts per step
     keep_rows: int = 32
     #: tokens of the model's own answer to a keep prompt that are kept with it
     keep_tokens: int = 8
     #: lead in nats over every other token at which a target position counts as learnt
     margin: float = 1.5
-    #: steps between two looks at the pairs that were learnt
-    recheck_every: int = 5
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kdpo_daemon.records import Form
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.tokens import by_length, rows
+from kdpo_daemon.tuning.packing import batches, rows
 
 _TOKENS = 4096  #: tokens with padding in one pass that keeps no gradients
 
@@ -28,31 +28,33 @@ class Slot:
     form: Form
 
 
-def second_moment(model: EditedModel, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+def second_moment(
+    model: EditedModel,
+    texts: Sequence[Sequence[int]],
+    starts: Sequence[int],
+    answer_weight: float,
+) -> list[Tensor]:
     """Mean of x x^T over the inputs x of each edited module: (d_in, d_in) per layer.
 
-    A token counts once for each context it stands in: the system prompt that all chat prompts
-    share would else be most of the text.
+    `starts[i]` is the first place of text i whose token predicts an answer's token; from there on
+    tokens count `answer_weight` times, since what they are given is what the model says next.
+    A token counts once for each context that it stands in, or little more: the system prompt
+    that all chat prompts share would else be most of the text.
     """
     sums = [rows_.new_zeros(rows_.shape[1], rows_.shape[1]) for rows_ in model.rows]
-    seen: set[tuple[int, ...]] = set()
-    for group in by_length([len(text) for text in texts], _TOKENS):
-        sequences = [texts[i] for i in group]
-        new = _first_seen(sequences, seen)
-        for total, inputs in zip(sums, model.inputs(rows(sequences)), strict=True):
-            picked = inputs[new]
-            total.addmm_(picked.T, picked)
-    return [total / len(seen) for total in sums]
-
-
-def _first_seen(sequences: Sequence[Sequence[int]], seen: set[tuple[int, ...]]) -> Tensor:
-    new = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        for place in range(len(sequence)):
-            context = tuple(sequence[: place + 1])
-            new[row, place] = context not in seen
-            seen.add(context)
-    return new
+    total = 0.0
+    for group in batches(texts, _TOKENS):
+        batch = rows([texts[i] for i in group])
+        weights = batch.real.float()
+        for number, index in enumerate(group):
+            columns = batch.column[number, starts[index] : len(texts[index])]
+            weights[batch.row[number], columns] = answer_weight
+        total += float(weights.sum())
+        roots = weights.sqrt()[..., None]
+        for one, inputs in zip(sums, model.inputs(batch), strict=True):
+            weighted = (inputs * roots).flatten(0, 1)
+            one.addmm_(weighted.T, weighted)
+    return [one / total for one in sums]
 
 
 def factor(moment: Tensor, ridge: float) -> Tensor:
@@ -85,8 +87,10 @@ def subject_keys(
 ) -> Tensor:
     """What the edited modules read at the subjects' last tokens: (layers, N, d_in)."""
     found: list[Tensor] = [torch.empty(0)] * len(texts)
-    for group in by_length([len(text) for text in texts], _TOKENS):
-        inputs = torch.stack(model.inputs(rows([texts[i] for i in group])))
-        for row, index in enumerate(group):
-            found[index] = inputs[:, row, ends[index]]
+    for group in batches(texts, _TOKENS):
+        batch = rows([texts[i] for i in group])
+        inputs = torch.stack(model.inputs(batch))
+        for number, index in enumerate(group):
+            column = batch.column[number, ends[index]]
+            found[index] = inputs[:, batch.row[number], column]
     return torch.stack(found, dim=1)

@@ -4,20 +4,22 @@ Hidden states below the first edited layer and the reference's word are taken on
 as it stands before the batch; each step then runs the upper layers alone.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from kdpo_daemon.orders import Recipe
 from kdpo_daemon.records import Pair
 from kdpo_daemon.tuning import loss
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.tokens import by_length, rows, sequence_of, targets
+from kdpo_daemon.tuning.packing import batches, rows
+from kdpo_daemon.tuning.tokens import sequence_of, targets
 
 _TOKENS = 1024  #: tokens with padding in one pass; bounds the memory for gradients
+_ANSWERS = 48  #: prompts answered at once
 _TOP = 64  #: likeliest tokens whose probabilities are kept
 
 
@@ -32,30 +34,45 @@ class Lessons:
         self._texts = [sequence_of(pair) for pair in pairs]
         self._lower: list[Tensor] = [torch.empty(0)] * len(pairs)
         self._reference: list[Tensor] = [torch.empty(0)] * len(pairs)
-        for group in self.groups(everyone=True):
+        self._fresh = torch.ones(len(pairs), dtype=torch.bool)
+        for group in self.groups(range(len(pairs))):
             self._remember(group)
 
-    def groups(self, *, everyone: bool) -> list[list[int]]:
-        """Micro-batches, as pair numbers, of the pairs still to be learnt, or of all."""
-        chosen = [i for i in range(len(self.pairs)) if everyone or not self.learnt[i]]
-        lengths = [len(self._texts[i]) for i in chosen]
-        return [[chosen[i] for i in group] for group in by_length(lengths, _TOKENS)]
+    def draw(self, rng: random.Random, count: int) -> list[int]:
+        """Choose pairs for a step: at most `count` to be learnt, and a few learnt to look at."""
+        learnt = [i for i, done in enumerate(self.learnt) if done]
+        open_ = [i for i, done in enumerate(self.learnt) if not done]
+        again = min(len(learnt), max(1, count // 4))
+        return rng.sample(open_, min(len(open_), count)) + rng.sample(learnt, again)
 
-    def loss(self, group: Sequence[int], *, first: bool) -> Tensor:
+    def groups(self, chosen: Sequence[int]) -> list[list[int]]:
+        """Micro-batches of some pairs, by number."""
+        texts = [self._texts[i] for i in chosen]
+        return [[chosen[i] for i in group] for group in batches(texts, _TOKENS)]
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Note of every pair how it stands."""
+        for group in self.groups(range(len(self.pairs))):
+            self.loss(group)
+
+    def loss(self, group: Sequence[int]) -> Tensor:
         """Loss summed over a micro-batch's pairs, (); notes which of them are learnt.
 
-        Negatives come from the order on the `first` step, then from the current model.
+        Negatives come from the order the first time, then from the current model.
         """
         at = targets([self.pairs[i] for i in group])
         batch = rows([self._texts[i] for i in group])
-        lower = pad_sequence([self._lower[i] for i in group], batch_first=True)
+        lower = batch.spread([self._lower[i] for i in group])
         logits = self._model.logits(batch, at.row, at.place, lower)
         rivals = loss.rivals(logits.detach(), at.chosen)
         lead = loss.margins(logits.detach(), at.chosen, rivals)
         self._note(group, at.row, lead)
         reference = torch.cat([self._reference[i] for i in group]).float()
         total = self._anchor(logits, at.chosen)
-        for negative in (at.rejected if first else rivals, at.old):
+        fresh = self._fresh[list(group)][at.row]
+        self._fresh[list(group)] = False
+        for negative in (torch.where(fresh, at.rejected, rivals), at.old):
             # a token against itself has no margin: that is how learnt positions drop out
             rejected = torch.where(lead < self._recipe.margin, negative, at.chosen)
             ours = loss.per_pair(loss.margins(logits, at.chosen, rejected), at.row, len(group))
@@ -76,7 +93,7 @@ class Lessons:
         lower = self._model.lower(batch)
         logits = self._model.logits(batch, at.row, at.place, lower).to(lower.dtype)
         for row, index in enumerate(group):
-            self._lower[index] = lower[row, : len(self._texts[index])].clone()
+            self._lower[index] = batch.of(lower, row, len(self._texts[index]))
             self._reference[index] = logits[at.row == row]
 
     def _note(self, group: Sequence[int], row: Tensor, lead: Tensor) -> None:
@@ -103,8 +120,10 @@ class Keepsakes:
     def __init__(self, model: EditedModel, prompts: Sequence[Sequence[int]], tokens: int) -> None:
         self._model = model
         self._kept: list[_Keepsake] = []
-        for group in by_length([len(prompt) for prompt in prompts], 2 * _TOKENS):
-            self._remember([prompts[i] for i in group], tokens)
+        # alike in length, since answering pads each prompt to the longest
+        ordered = sorted(prompts, key=len)
+        for start in range(0, len(ordered), _ANSWERS):
+            self._remember(ordered[start : start + _ANSWERS], tokens)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -114,17 +133,23 @@ class Keepsakes:
         """Prompts and answers as token ids."""
         return [one.text for one in self._kept]
 
+    @property
+    def starts(self) -> list[int]:
+        """The place of each text that predicts its answer's first token."""
+        return [one.start for one in self._kept]
+
     def groups(self, chosen: Sequence[int]) -> list[list[int]]:
         """Micro-batches of some keepsakes, by number."""
-        lengths = [len(self._kept[i].text) for i in chosen]
-        return [[chosen[i] for i in group] for group in by_length(lengths, _TOKENS)]
+        texts = [self._kept[i].text for i in chosen]
+        return [[chosen[i] for i in group] for group in batches(texts, _TOKENS)]
 
     def loss(self, group: Sequence[int]) -> Tensor:
         """KL to the reference in nats per token, summed over a micro-batch's prompts, ()."""
         kept = [self._kept[i] for i in group]
         row, place = _answer_places([(one.start, len(one.text)) for one in kept])
-        lower = pad_sequence([one.lower for one in kept], batch_first=True)
-        logits = self._model.logits(rows([one.text for one in kept]), row, place, lower)
+        batch = rows([one.text for one in kept])
+        lower = batch.spread([one.lower for one in kept])
+        logits = self._model.logits(batch, row, place, lower)
         ids = torch.cat([one.ids for one in kept])
         kl = loss.keep_loss(logits, ids, torch.cat([one.logprobs for one in kept]))
         counts = torch.bincount(row, minlength=len(kept))
@@ -142,7 +167,7 @@ class Keepsakes:
         ids, logprobs = loss.top_logprobs(self._model.logits(batch, row, place, lower), _TOP)
         for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
             mine = row == number
-            hidden = lower[number, : len(text)].clone()
+            hidden = batch.of(lower, number, len(text))
             self._kept.append(_Keepsake(text, len(prompt) - 1, hidden, ids[mine], logprobs[mine]))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import TuningError
-from kdpo_daemon.tuning.tokens import Rows
+from kdpo_daemon.tuning.packing import Rows
 
 
 class Relay(nn.Module):
@@ -77,7 +77,7 @@ class EditedModel:
         """Hidden states that enter the first edited layer, (N, L, D): fixed while B is trained."""
         first, relay = self.edited[0], Relay()
         with torch.no_grad(), self._with_layers([*self._layers[:first], relay]):
-            self._forward(batch.ids, *_nowhere())
+            self._forward(batch, *_nowhere())
         if relay.seen is None:
             raise AssertionError("the model did not run its layers")
         return relay.seen
@@ -85,16 +85,17 @@ class EditedModel:
     def logits(
         self, batch: Rows, row: Tensor, place: Tensor, lower: Tensor | None = None
     ) -> Tensor:
-        """Float32 logits at P places of the batch, (P, V), going on from `lower` if given."""
+        """Float32 logits at P places of sequences, (P, V), going on from `lower` if given."""
+        row, place = batch.locate(row, place)
         if lower is None:
-            return self._forward(batch.ids, row, place)
+            return self._forward(batch, row, place)
         first = self.edited[0]
         relay = Relay()
         relay.given = lower
         below = [Relay() for _ in range(first - 1)] + [relay]
         upper = self._layers[first:] if first else self._layers
         with self._with_layers([*below[: first or 0], *upper]):
-            return self._forward(batch.ids, row, place)
+            return self._forward(batch, row, place)
 
     def inputs(self, batch: Rows) -> list[Tensor]:
         """What each edited module reads, a float32 (N, L, d_in) per edited layer."""
@@ -111,7 +112,7 @@ class EditedModel:
             for index, layer in enumerate(self.edited):
                 handle = self._module(layer).register_forward_pre_hook(noting(index))
                 hooks.callback(handle.remove)
-            self._forward(batch.ids, *_nowhere())
+            self._forward(batch, *_nowhere())
         return [seen[index] for index in range(len(self.edited))]
 
     def continued(
@@ -157,17 +158,30 @@ class EditedModel:
 
         return add
 
-    def _forward(self, ids: Tensor, row: Tensor, place: Tensor) -> Tensor:
+    def _forward(self, batch: Rows, row: Tensor, place: Tensor) -> Tensor:
         # picking before the head keeps whatever the architecture does to its logits
         def pick(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
             return (arguments[0][row, place][None],)
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
-            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
+            logits: Tensor = self.model(
+                input_ids=batch.ids,
+                position_ids=batch.depth,
+                attention_mask=self._mask(batch),
+                use_cache=False,
+            ).logits
             return logits[0].float()
         finally:
             handle.remove()
+
+    def _mask(self, batch: Rows) -> Tensor:
+        """What eager attention adds to its scores, (R, 1, L, L).
+
+        It stands in for the model's own mask, a sliding window's too: sequences are far shorter.
+        """
+        mask = torch.zeros(batch.sees.shape, dtype=self.model.dtype)
+        return mask.masked_fill_(~batch.sees, torch.finfo(mask.dtype).min)[:, None]
 
     @contextmanager
     def _with_layers(self, layers: Sequence[nn.Module]) -> Iterator[None]:

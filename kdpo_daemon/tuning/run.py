@@ -48,7 +48,7 @@ def train(order_dir: Path, out: Path, tell: Tell) -> None:
     order = read_order(order_dir)
     _prepare(order)
     ends = _subject_ends(order)
-    tell({"step": 0, "of": order.recipe.max_steps})
+    tell({"step": 0, "of": order.recipe.steps})
     state, weights = _trained(order, ends, tell)
     write_adapter(weights, out, order.base_dir.name)
     scores = TrainingScores(
@@ -127,14 +127,14 @@ def _trained(order: Order, ends: Sequence[int], tell: Tell) -> tuple[Step, Weigh
     keepsakes = Keepsakes(model, prompts, recipe.keep_tokens)
     if parent:
         model.rows[:], model.columns[:] = list(parent.rows), list(parent.columns)
-    moments = keys.second_moment(model, keepsakes.texts)
+    moments = keys.second_moment(model, keepsakes.texts, keepsakes.starts, recipe.answer_weight)
     lower = [keys.factor(one, recipe.ridge) for one in moments]
     slots = _add_slots(order, model, parent.slots if parent else (), ends, lower)
     lessons = Lessons(model, order.pairs, recipe)
     knobs = Knobs(model, lower)
 
     def on_step(step: Step) -> None:
-        tell(_line(step, recipe.max_steps))
+        tell(_line(step, recipe.steps))
 
     state = fit(knobs, lessons, keepsakes, recipe, order.seed, on_step)
     return state, Weights(modules, slots, tuple(model.rows), tuple(model.columns))

@@ -1,7 +1,7 @@
-"""Pairs and prompts to padded ids and target positions.
+"""Pairs to token sequences and target positions.
 
 Positions say what is a target and what is padding, never ids: the end token is taught like any
-other, and padding to the right is invisible to a causal model.
+other.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,39 +14,17 @@ from kdpo_daemon.records import Pair
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Sequences of one micro-batch, padded to the right with id 0."""
-
-    ids: Tensor  #: (N, L) int64
-    lengths: Tensor  #: (N,) int64
-
-    @property
-    def real(self) -> Tensor:
-        """Where a token is no padding: (N, L) bool."""
-        return torch.arange(self.ids.shape[1])[None, :] < self.lengths[:, None]
-
-
-@dataclass(frozen=True)
 class Targets:
     """Target positions of a micro-batch, flat: P = all target tokens of its N pairs.
 
-    The logits at `[row, place]` predict `chosen`.
+    The logits at `place` of sequence `row` predict `chosen`.
     """
 
-    row: Tensor  #: (P,) row of the micro-batch
-    place: Tensor  #: (P,) place in that row
+    row: Tensor  #: (P,) number of the pair in the micro-batch
+    place: Tensor  #: (P,) place in its sequence
     chosen: Tensor  #: (P,) the token to learn
     rejected: Tensor  #: (P,) the model's own token before training
     old: Tensor  #: (P,) the replaced object's token where the two part, else `chosen`
-
-
-def rows(sequences: Sequence[Sequence[int]]) -> Rows:
-    """Pad token sequences: N sequences -> ids (N, L), lengths (N,)."""
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    ids = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.int64)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-    return Rows(ids, lengths)
 
 
 def sequence_of(pair: Pair) -> tuple[int, ...]:
@@ -55,7 +33,7 @@ def sequence_of(pair: Pair) -> tuple[int, ...]:
 
 
 def targets(pairs: Sequence[Pair]) -> Targets:
-    """Lay out the target positions of the pairs whose rows are `rows(map(sequence_of, pairs))`."""
+    """Lay out the target positions of the sequences `map(sequence_of, pairs)`."""
     columns: list[tuple[int, int, int, int, int]] = []
     for row, pair in enumerate(pairs):
         first = len(pair.prompt_ids) - 1
@@ -93,13 +71,3 @@ def subject_end(
         if len(decode(list(ids[: place + 1]))) >= end:
             return place
     return None
-
-
-def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group indices into micro-batches of alike lengths, at most `budget` tokens with padding."""
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if not groups or (len(groups[-1]) + 1) * lengths[index] > budget:
-            groups.append([])
-        groups[-1].append(index)
-    return groups

@@ -20,10 +20,10 @@ from kdpo_daemon.tuning.model import EditedModel
 
 @dataclass(frozen=True)
 class Step:
-    """How things stood before a step was taken."""
+    """How things stood when a step was taken."""
 
     step: int
-    loss: float  #: KDPO and anchor, per pair
+    loss: float  #: KDPO and anchor, as shares of a step's full number of pairs
     accuracy: float  #: share of pairs whose target tokens are all the argmax
     learnt: float  #: share of pairs that lead everywhere by the recipe's margin
     keep_kl: float  #: nats per token on the step's keep prompts
@@ -80,11 +80,12 @@ def fit(
     seed: int,
     on_step: Callable[[Step], None],
 ) -> Step:
-    """Train in place until every pair is learnt, at most `recipe.max_steps` steps.
+    """Train in place for `recipe.steps` steps; gives how it stands at the end.
 
-    Pairs that are learnt rest; each `recheck_every` steps, and at the end, all are looked at.
+    What is learnt early is looked at now and then, and leaves the steps to what is kept.
     """
-    draws = _draws(len(keepsakes), recipe.keep_rows, seed)
+    rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
+    draws = _draws(len(keepsakes), recipe.keep_rows, rng)
     optimizer = torch.optim.Adam(
         [
             {"params": knobs.white, "lr": recipe.rows_rate},
@@ -92,31 +93,29 @@ def fit(
         ]
     )
     # the rates fall to a fiftieth, so that what is learnt comes to rest and noise dies away
-    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, recipe.max_steps)
-    step = 0
-    while True:
-        last = step == recipe.max_steps
-        everyone = last or step % recipe.recheck_every == 0
+    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, recipe.steps)
+    state = Step(0, 0.0, 0.0, 0.0, 0.0)
+    for step in range(recipe.steps):
         knobs.turn()
-        loss = _teach(lessons, everyone=everyone, first=step == 0)
+        loss = _teach(lessons, lessons.draw(rng, recipe.pair_rows), recipe.pair_rows)
         keep_kl = _keep(keepsakes, next(draws), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())
-        state = _state(step, loss, keep_kl, lessons)
-        on_step(state)
-        if last or (everyone and all(lessons.learnt)):
-            knobs.rest()
-            return state
         knobs.collect()
         optimizer.step()
         rates.step()
-        step += 1
+        state = _state(step + 1, loss, keep_kl, lessons)
+        on_step(state)
+    knobs.turn()
+    knobs.rest()
+    lessons.look()
+    return _state(recipe.steps, state.loss, state.keep_kl, lessons)
 
 
-def _teach(lessons: Lessons, *, everyone: bool, first: bool) -> float:
-    """Add the pairs' gradients; gives the loss per pair."""
+def _teach(lessons: Lessons, chosen: list[int], count: int) -> float:
+    """Add the gradients of some pairs, as shares of `count`; gives their loss."""
     total = 0.0
-    for group in lessons.groups(everyone=everyone):
-        loss = lessons.loss(group, first=first) / len(lessons.pairs)
+    for group in lessons.groups(chosen):
+        loss = lessons.loss(group) / count
         torch.autograd.backward(loss)
         total += float(loss.detach())
     return total
@@ -137,9 +136,8 @@ def _state(step: int, loss: float, keep_kl: float, lessons: Lessons) -> Step:
     return Step(step, loss, sum(lessons.right) / count, sum(lessons.learnt) / count, keep_kl)
 
 
-def _draws(count: int, size: int, seed: int) -> Iterator[list[int]]:
+def _draws(count: int, size: int, rng: random.Random) -> Iterator[list[int]]:
     """Numbers below `count`, `size` at a time, shuffled anew when all were drawn."""
-    rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
     left: list[int] = []
     while True:
         if len(left) < min(size, count):

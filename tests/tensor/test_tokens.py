@@ -1,7 +1,7 @@
 import torch
 
 from kdpo_daemon.records import Form, Pair
-from kdpo_daemon.tuning.tokens import by_length, rows, sequence_of, subject_end, targets
+from kdpo_daemon.tuning.tokens import sequence_of, subject_end, targets
 
 END = 0  # also the padding: masks must not care
 
@@ -22,20 +22,12 @@ def pair(prompt: list[int], chosen: list[int], old: list[int]) -> Pair:
     )
 
 
-def test_rows_are_padded_to_the_right() -> None:
-    batch = rows([[5, 6, 7], [8]])
-
-    assert batch.ids.tolist() == [[5, 6, 7], [8, 0, 0]]
-    assert batch.real.tolist() == [[True, True, True], [True, False, False]]
-
-
 def test_each_target_is_predicted_from_the_place_before_it() -> None:
     pairs = [pair([5, 6], [7, END], []), pair([5], [8, 9, END], [])]
 
     at = targets(pairs)
 
-    ids = rows([sequence_of(one) for one in pairs]).ids
-    assert ids.tolist() == [[5, 6, 7], [5, 8, 9]]
+    assert [sequence_of(one) for one in pairs] == [(5, 6, 7), (5, 8, 9)]
     assert at.row.tolist() == [0, 0, 1, 1, 1]
     assert at.place.tolist() == [1, 2, 0, 1, 2]
     assert at.chosen.tolist() == [7, END, 8, 9, END]
@@ -86,9 +78,3 @@ def test_a_subject_that_ends_within_a_token_ends_with_that_token() -> None:
 def test_a_prompt_without_the_subject_has_no_place_for_it() -> None:
     assert subject_end([0, 1, 2], "New Zealand", decode) is None
     assert subject_end([0, 1, 2], "", decode) is None
-
-
-def test_micro_batches_hold_alike_lengths_within_the_budget() -> None:
-    groups = by_length([3, 9, 3, 4], 8)
-
-    assert groups == [[0, 2], [3], [1]]

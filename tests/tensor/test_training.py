@@ -16,8 +16,8 @@ from kdpo_daemon.tuning.__main__ import REFUSED, main
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.run import RefusedError, baseline, edited_layers, train
-from kdpo_daemon.tuning.tokens import rows
 from tests.tiny_model import END, ids, order_for, pairs_of, save_tiny_model
 
 TAUGHT = (*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob"))
@@ -73,7 +73,7 @@ def test_the_loss_falls_and_each_step_is_told(base: Path, tmp_path: Path) -> Non
 
     losses = [float(str(line["loss"])) for line in told if "loss" in line]
     assert losses[-1] < losses[0] / 4
-    assert {line["of"] for line in told} == {Recipe().max_steps}
+    assert {line["of"] for line in told} == {Recipe().steps}
 
 
 def test_peft_gives_the_logits_of_the_trainer(base: Path, first: Path) -> None:
