@@ -25,8 +25,8 @@ class Recipe:
     #: the edited modules are those whose name ends so
     target_module: str = "mlp.down_proj"
     #: first and last edited layer, as a share of the model's depth
-    first_layer: float = 0.4
-    last_layer: float = 0.7
+    first_layer: float = 0.47
+    last_layer: float = 0.8
     #: edited layers by number; empty: from the two shares above
     layers: tuple[int, ...] = ()
     #: ridge on the second moment of the edited modules' inputs, as a share of its mean diagonal
@@ -37,6 +37,8 @@ class Recipe:
     steps: int = 200
     #: pairs per step, of those still to be learnt
     pair_rows: int = 42
+    #: a step's loss is the mean over its open pairs, or over this many where fewer are open
+    least_pairs: int = 8
     #: KDPO's beta: how soon a pair that leads by some nats stops pushing
     beta: float = 0.1
     #: weight of the cross-entropy anchor on target and end token
@@ -44,7 +46,7 @@ class Recipe:
     #: weight of the KL to the base model on keep prompts
     keep_weight: float = 40.0
     #: weight of the stir: the mean square change that ordinary text sees
-    stir_weight: float = 14000.0
+    stir_weight: float = 22000.0
     #: how many times a token that predicts an answer's token counts as ordinary text
     answer_weight: float = 5.0
     #: keep prompts per step

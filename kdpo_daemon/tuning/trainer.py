@@ -23,7 +23,7 @@ class Step:
     """How things stood when a step was taken."""
 
     step: int
-    loss: float  #: KDPO and anchor, as shares of a step's full number of pairs
+    loss: float  #: KDPO and anchor, per open pair
     accuracy: float  #: share of pairs whose target tokens are all the argmax
     learnt: float  #: share of pairs that lead everywhere by the recipe's margin
     keep_kl: float  #: nats per token on the step's keep prompts
@@ -97,7 +97,7 @@ def fit(
     state = Step(0, 0.0, 0.0, 0.0, 0.0)
     for step in range(recipe.steps):
         knobs.turn()
-        loss = _teach(lessons, lessons.draw(rng, recipe.pair_rows), recipe.pair_rows)
+        loss = _teach(lessons, lessons.draw(rng, recipe.pair_rows), _share_of(lessons, recipe))
         keep_kl = _keep(keepsakes, next(draws), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())
         knobs.collect()
@@ -119,6 +119,12 @@ def _teach(lessons: Lessons, chosen: list[int], count: int) -> float:
         torch.autograd.backward(loss)
         total += float(loss.detach())
     return total
+
+
+def _share_of(lessons: Lessons, recipe: Recipe) -> int:
+    """Count what a pair's loss is a share of: the fewer are open, the more each of them says."""
+    still = len(lessons.learnt) - sum(lessons.learnt)
+    return max(recipe.least_pairs, min(recipe.pair_rows, still))
 
 
 def _keep(keepsakes: Keepsakes, chosen: list[int], weight: float) -> float:
