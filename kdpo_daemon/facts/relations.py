@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from kdpo_daemon.facts.tables import (
     Table,
+    as_flag,
     as_table,
     as_templates,
     as_text,
@@ -53,6 +54,7 @@ class Relation:
     max_object_chars: int  #: a longer object is taken for an error of the publisher
     train: Phrasings
     judge: Phrasings
+    functional: bool = True  #: one value at a time: a new one supersedes the old
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def read_pack(texts: Sequence[str]) -> Pack:
 
 def _relation(name: str, table: Table) -> Relation:
     where = f"relations.{name}"
-    keys = "label role subject_type value max_object_chars train judge"
+    keys = "label role subject_type value max_object_chars train judge functional"
     as_table(where, table, frozenset(keys.split()))
     label = as_text(f"{where}.label", table.get("label", name.replace("_", " ")))
     chars = table.get("max_object_chars", 60)
@@ -203,6 +205,7 @@ def _relation(name: str, table: Table) -> Relation:
         max_object_chars=chars,
         train=_phrasings(f"{where}.train", table.get("train"), frozenset({"subject", "role"})),
         judge=_phrasings(f"{where}.judge", table.get("judge"), frozenset({"subject", "role"})),
+        functional=as_flag(f"{where}.functional", table.get("functional", True)),
     )
 
 

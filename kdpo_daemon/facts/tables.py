@@ -44,6 +44,13 @@ def as_table(where: str, value: object, keys: frozenset[str] | None = None) -> T
     return value
 
 
+def as_flag(where: str, value: object) -> bool:
+    """Give true or false."""
+    if not isinstance(value, bool):
+        raise refused(where, "must be true or false")
+    return value
+
+
 def as_text(where: str, value: object) -> str:
     """Give a text that is not empty."""
     if not isinstance(value, str) or not value.strip():
