@@ -133,7 +133,7 @@ def _headers(url: httpx.URL, feed: Feed, policy: FetchPolicy) -> list[tuple[byte
     headers = {
         "Host": url.netloc.decode("ascii"),
         "User-Agent": f"kdpo-daemon/{__version__}{contact}",
-        "Accept": "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*;q=0.5",
+        "Accept": "application/atom+xml, application/rss+xml, application/feed+json, */*;q=0.5",
         "Accept-Encoding": "gzip",
         "Connection": "close",
     }
