@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
@@ -129,6 +130,12 @@ def record_failure(
     feed.last_error, feed.last_polled_at, feed.next_poll_at = error, now, next_poll_at
     feed.failures += 1
     feed.enabled = feed.enabled and not disable
+
+
+def pause(tx: Session, feed_ids: Sequence[int], until: datetime) -> None:
+    """Poll none of these feeds before `until`."""
+    later = update(FeedRow).where(col(FeedRow.id).in_(feed_ids), col(FeedRow.next_poll_at) < until)
+    tx.connection().execute(later.values(next_poll_at=until))
 
 
 def _by_name(tx: Session, name: str) -> FeedRow | None:
