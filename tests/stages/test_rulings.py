@@ -153,3 +153,18 @@ def test_wrong_numbers_are_named(desk: Desk) -> None:
     assert "fact:99" in desk.kdpo("facts", "hold", "fact:99", status=1).stderr
     assert "Numbers of `kdpo facts" in desk.kdpo("facts", "hold", "Tonga", status=1).stderr
     assert "name a claim" in desk.kdpo("facts", "reject", status=2).stderr
+
+
+def test_relations_that_held_claims_need_are_named_until_a_pack_has_them(desk: Desk) -> None:
+    assert len(desk.said("relations", "list")) >= 30
+    assert desk.said("relations", "check") == []
+    desk.kdpo("facts", "add", "Bhutan", "national_bird", "raven")
+
+    missing = desk.said("relations", "check", status=3)
+
+    assert missing == [
+        {
+            "where": "relations.national_bird",
+            "missing": "1 held claims are about it, and it is in no pack",
+        }
+    ]
