@@ -75,11 +75,12 @@ def test_a_newer_claim_supersedes_the_standing_fact(pack: Pack) -> None:
 
 
 def test_an_unknown_relation_waits_for_templates(pack: Pack) -> None:
-    decision = ruled(waiting(replace(CLAIM, relation="mayor")), None, pack, POLICY)
+    decision = ruled(waiting(replace(CLAIM, relation="national_bird")), None, pack, POLICY)
 
     assert decision == Decision(
         Ruling.HELD,
-        "no templates for relation 'mayor'; add [relations.mayor] to a pack named in kdpo.toml",
+        "no templates for relation 'national_bird';"
+        " add [relations.national_bird] to a pack named in kdpo.toml",
     )
 
 

@@ -326,7 +326,7 @@ def test_only_what_would_change_something_counts(pack: Pack) -> None:
         opened("<b>"),
         opened(ADA, by_hand=True),
         opened(ADA, approved_by="ada"),
-        opened(ADA, claim=replace(claim(ADA), relation="mayor")),
+        opened(ADA, claim=replace(claim(ADA), relation="national_bird")),
         opened(ADA, since=NOW - DAY),
     ):
         assert not is_change(other, slot, pack, POLICY)
