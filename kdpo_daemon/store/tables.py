@@ -84,7 +84,7 @@ class EntryRow(Row, table=True):
 class ClaimRow(Row, table=True):
     """What an entry asserts, and what became of it."""
 
-    __table_args__ = (Index(None, "subject_key", "relation"),)
+    __table_args__ = (Index(None, "subject_key", "relation"), Index(None, "ruling", "decided_at"))
 
     id: int = Field(default=None, primary_key=True)
     entry_id: int = Field(foreign_key="entry.id", index=True)
@@ -99,7 +99,7 @@ class ClaimRow(Row, table=True):
     note: str = words(default="")
     ruling: Ruling = one_of(Ruling, "ruling", default=Ruling.OPEN, index=True)
     reason: str = words(default="")
-    decided_at: datetime | None = utc(default=None, index=True)
+    decided_at: datetime | None = utc(default=None)
     approved_by: str = words(default="")
     approved_at: datetime | None = utc(default=None)
     held_by: str = words(default="")

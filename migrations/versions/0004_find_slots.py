@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.add_column("fact", sa.Column("object_key", sa.Text(), nullable=False, server_default=""))
     _fill()
     op.create_index("ix_claim_subject_key_relation", "claim", ["subject_key", "relation"])
-    op.create_index("ix_claim_decided_at", "claim", ["decided_at"])
+    op.create_index("ix_claim_ruling_decided_at", "claim", ["ruling", "decided_at"])
     op.create_index("ix_fact_superseded_by", "fact", ["superseded_by"])
     _index_standing("subject_key", "relation", "object_key")
 
@@ -34,7 +34,7 @@ def downgrade() -> None:
     )
     _index_standing("subject_key", "relation")
     op.drop_index("ix_fact_superseded_by", "fact")
-    op.drop_index("ix_claim_decided_at", "claim")
+    op.drop_index("ix_claim_ruling_decided_at", "claim")
     op.drop_index("ix_claim_subject_key_relation", "claim")
     op.drop_column("fact", "object_key")
     op.drop_column("claim", "held_by")
