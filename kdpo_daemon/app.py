@@ -23,7 +23,8 @@ from kdpo_daemon.model_dir import end_token_id, model_sha256
 from kdpo_daemon.records import Form, Lease, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.settings import Settings, api_key
-from kdpo_daemon.stages import Progress, Report, accept, baseline, deploy
+from kdpo_daemon.stages import Progress, Report, baseline, deploy
+from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
 from kdpo_daemon.stages.plan import Curriculum, Plan
@@ -199,7 +200,7 @@ class App:
 
     def accept(self) -> Report:
         """Decide on claims."""
-        return accept.run(self.db, self.pack, self.settings.acceptance, clock)
+        return Accept(self.db, self.pack, self.settings.acceptance, clock).run()
 
     def sync(self) -> Report:
         """Bring the servers to what is wanted."""

@@ -23,7 +23,8 @@ class SettingsError(KdpoError):
 class SourceError(KdpoError):
     """A feed could not be fetched or read; the other feeds go on.
 
-    `retry_after` is the publisher's own wish in seconds, `gone` says that it will not come back.
+    `retry_after` is the publisher's own wish in seconds, `gone` says that it will not come back,
+    `busy` that its server wants fewer requests.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class SourceError(KdpoError):
         hint: str = "",
         retry_after: float | None = None,
         gone: bool = False,
+        busy: bool = False,
     ) -> None:
         super().__init__(message, subject=subject, hint=hint)
         self.retry_after = retry_after
         self.gone = gone
+        self.busy = busy
 
 
 class StoreError(KdpoError):

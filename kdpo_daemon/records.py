@@ -105,6 +105,11 @@ class OpenClaim:
     trust: Trust
     observed_at: datetime
     approved_by: str = ""  #: a person who let it through in spite of a hold
+    held_by: str = ""  #: a person who wants it to wait, and why
+    source: str = ""  #: the feed's name
+    publisher: str = ""  #: who stands behind the feed: the host of its URL
+    key: str = ""  #: the entry's key
+    by_hand: bool = False  #: typed or imported by the operator, not polled
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Decision:
     ruling: Ruling
     reason: str
     supersedes: int | None = None
+    beside: bool = False  #: the relation has several values: it stands beside other facts
 
 
 class FactStatus(StrEnum):
@@ -135,8 +141,8 @@ class FactStatus(StrEnum):
     KNOWN = "known"  #: the served model already answers with it; nothing was edited
     PLANNED = "planned"  #: in a batch that is not finished
     LIVE = "live"  #: taught by the adapter that is wanted on the servers
-    QUARANTINED = "quarantined"  #: tried and failed too often; waits for a person
-    SUPERSEDED = "superseded"  #: a newer fact took its slot
+    QUARANTINED = "quarantined"  #: failed too often, or put on hold; waits for a person
+    SUPERSEDED = "superseded"  #: a newer fact took its slot, or a person rejected it
     ROLLED_BACK = "rolled_back"  #: its adapter was taken back; waits for a person
 
 
@@ -157,6 +163,38 @@ class Fact:
     attempts: int = 0
     not_before: datetime | None = None
     superseded_by: int | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """A claim that was made on a slot, by whom, and what became of it."""
+
+    id: int
+    object: str
+    valid_from: datetime | None
+    observed_at: datetime
+    source: str
+    publisher: str
+    key: str
+    ruling: Ruling
+    current: bool  #: the entry still says so, as far as it was read
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A fact that holds a slot, and the entry it came from."""
+
+    fact: Fact
+    source: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """All that the rules need to know about a (subject, relation)."""
+
+    standing: tuple[Standing, ...] = ()  #: one at most, unless the relation has several values
+    said: tuple[Said, ...] = ()  #: the latest claims, oldest first
 
 
 # ---------------------------------------------------------------- facts -> probes, pairs, batch

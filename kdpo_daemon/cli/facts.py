@@ -11,7 +11,7 @@ from kdpo_daemon.cli.options import Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records import FactStatus
 from kdpo_daemon.stages import ingest
-from kdpo_daemon.store import facts
+from kdpo_daemon.store import claims, facts
 
 cli = typer.Typer(help="What is true, and how far it has got.", no_args_is_help=True)
 
@@ -43,16 +43,17 @@ def list_(
 
 
 @cli.command("claims")
-def claims(ctx: typer.Context, as_json: Json = False) -> None:
+def claims_(ctx: typer.Context, as_json: Json = False) -> None:
     """List claims that are held, with the reason."""
     with app_of(ctx).ready_db().begin() as tx:
-        found = facts.held_claims(tx)
+        found = claims.held_claims(tx)
     rows = [
         {
             "id": claim.id,
             "subject": claim.claim.subject,
             "relation": claim.claim.relation,
             "object": claim.claim.object,
+            "feed": claim.source,
             "quote": claim.claim.quote,
             "held_because": reason,
         }
@@ -101,5 +102,5 @@ def _take(ctx: typer.Context, name: str, body: bytes) -> None:
     report = app.accept()
     console.print(f"{new} new claims; {report.counts.get('accepted', 0)} accepted as facts.")
     with app.db.begin() as tx:
-        for claim, why in facts.held_claims(tx):
+        for claim, why in claims.held_claims(tx):
             complain(f"held: {claim.claim.subject}: {why}")

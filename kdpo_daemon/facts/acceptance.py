@@ -1,56 +1,124 @@
-"""Is a claim to be believed?  Claims + standing facts -> decisions, each with its reason.
+"""Is a claim to be believed?  Claims + what is known of their slot -> decisions, with reasons.
 
-Pure.  A held claim is looked at again in each cycle; a rejected one never.  Does not know feeds
-beyond their trust, and does not ask any model.
+Pure.  A held claim is looked at again in each cycle; a rejected one never.  Each rule is a
+question that answers with a reason, or "" if it has nothing to say; `decide` asks them in order.
+The rules that compare sources are in `sources`.  Does not ask any model.
 """
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from fnmatch import fnmatch
 
-from kdpo_daemon.facts.names import read_holder, same_spelling, same_value
+from kdpo_daemon.facts.names import read_holder, same_spelling
 from kdpo_daemon.facts.relations import Pack, Relation, ValueKind
-from kdpo_daemon.records import Claim, Decision, Fact, OpenClaim, Ruling, Trust
+from kdpo_daemon.facts.sources import (
+    SourcePolicy,
+    contradicted,
+    returns_to_old,
+    same_as,
+    too_few,
+    too_fresh,
+    wavering,
+)
+from kdpo_daemon.records import Claim, Decision, Fact, OpenClaim, Ruling, Slot, Trust
 
 
 @dataclass(frozen=True)
-class AcceptancePolicy:
+class AcceptancePolicy(SourcePolicy):
     """What a believable claim looks like."""
 
     max_subject_chars: int = 60  #: a longer subject is taken for an error of the publisher
     max_days_ahead: int = 1  #: a fact that begins later than this after it was seen is held
+    only_relations: tuple[str, ...] = ()  #: patterns such as `head_*`; if given, no others
+    deny_relations: tuple[str, ...] = ()  #: relations that are never believed
+    only_subjects: tuple[str, ...] = ()  #: patterns; case does not matter
+    deny_subjects: tuple[str, ...] = ()  #: `*election*`
+    #: Changes of one relation that one source may bring in a day.  A source that brings more has
+    #: reformatted, is broken or lies: all that wait are held.
+    max_source_relation_day: int = 50
+    max_source_day: int = 200  #: the same over all relations of a source
+    max_relation_day: int = 200  #: the same over all sources of a relation
 
 
-# What a name or a value never has: web addresses, braces and markup, character references.
-_FOREIGN = re.compile(r"https?:|www\.|[<>{}\[\]|\\]|&#?\w+;", re.IGNORECASE)
+@dataclass(frozen=True)
+class Load:
+    """How many changes wait, by the day they were seen, and how many passed of late."""
+
+    waiting: Counter[tuple[str, str, date]] = field(default_factory=Counter)  #: source, relation
+    accepted: Counter[tuple[str, str]] = field(default_factory=Counter)  #: source, relation
 
 
 def decide(
-    open_claim: OpenClaim, standing: Fact | None, pack: Pack, policy: AcceptancePolicy
+    waiting: OpenClaim, slot: Slot, load: Load, pack: Pack, policy: AcceptancePolicy, now: datetime
 ) -> Decision:
-    """Decide on one claim, given the fact that now stands in its slot."""
-    claim = open_claim.claim
+    """Decide on one claim, given what is known of its slot and how much else there is."""
+    claim = waiting.claim
     relation = pack.relations.get(claim.relation)
     if relation is None:
         return _held(
             f"no templates for relation {claim.relation!r};"
             f" add [relations.{claim.relation}] to a pack named in kdpo.toml"
         )
-    if not claim.object:
-        return _held(f"names nobody or nothing for sure: {claim.note or 'empty'}")
-    why = _absurd(claim, relation, policy) or _stale(claim, relation, standing)
+    if waiting.held_by:
+        return _held(f"held by {waiting.held_by}")
+    why = _denied(claim, policy) or _reworded(waiting, slot)
     if why:
         return Decision(Ruling.REJECTED, why)
-    why = _wait(open_claim, relation, policy)
-    if why and not open_claim.approved_by:
+    if not claim.object:
+        return _held(f"names nobody or nothing for sure: {claim.note or 'empty'}")
+    why = _absurd(claim, relation, policy) or _stale(waiting, relation, slot)
+    if why:
+        return Decision(Ruling.REJECTED, why)
+    why = "" if waiting.approved_by else _wait(waiting, relation, slot, load, policy, now)
+    if why:
         return _held(why)
-    by = f"approved by {open_claim.approved_by}" if open_claim.approved_by else "passed the rules"
-    return Decision(Ruling.ACCEPTED, by, standing.id if standing else None)
+    return _accepted(waiting, relation, slot)
+
+
+def is_change(waiting: OpenClaim, slot: Slot, pack: Pack, policy: AcceptancePolicy) -> bool:
+    """Tell whether a claim would change what is believed, if it were believed: it counts then."""
+    claim, relation = waiting.claim, pack.relations.get(waiting.claim.relation)
+    if relation is None or not claim.object or waiting.by_hand or waiting.approved_by:
+        return False
+    never = _denied(claim, policy) or _reworded(waiting, slot) or _absurd(claim, relation, policy)
+    return not (never or _stale(waiting, relation, slot))
+
+
+# ---------------------------------------------------------------- never
+
+
+def _denied(claim: Claim, policy: AcceptancePolicy) -> str:
+    """Say which list of the operator's rules the claim out."""
+    for what, name, only, deny in (
+        ("relation", claim.relation, policy.only_relations, policy.deny_relations),
+        ("subject", claim.subject, policy.only_subjects, policy.deny_subjects),
+    ):
+        if _matches(name, deny):
+            return f"{what} {name!r} is in [acceptance] deny_{what}s"
+        if only and not _matches(name, only):
+            return f"{what} {name!r} is not in [acceptance] only_{what}s"
+    return ""
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name.casefold(), pattern.casefold()) for pattern in patterns)
+
+
+def _reworded(waiting: OpenClaim, slot: Slot) -> str:
+    current = all(said.current for said in slot.said if said.id == waiting.id)
+    return "" if current or waiting.approved_by else "its entry says otherwise by now"
+
+
+# What a name or a value never has: web addresses, braces and markup, character references.
+_FOREIGN = re.compile(r"https?:|www\.|[<>{}\[\]|\\]|&#?\w+;", re.IGNORECASE)
 
 
 def _absurd(claim: Claim, relation: Relation, policy: AcceptancePolicy) -> str:
-    """Say why the words of a claim can be no fact; "" if they can."""
+    """Say why the words of a claim can be no fact."""
     for name, text, longest in (
         ("subject", claim.subject, policy.max_subject_chars),
         ("object", claim.object, relation.max_object_chars),
@@ -68,31 +136,105 @@ def _absurd(claim: Claim, relation: Relation, policy: AcceptancePolicy) -> str:
     return ""
 
 
-def _stale(claim: Claim, relation: Relation, standing: Fact | None) -> str:
-    """Say why a claim brings nothing new; "" if it does."""
-    same = same_value if relation.value is ValueKind.HOLDER else same_spelling
+def _stale(waiting: OpenClaim, relation: Relation, slot: Slot) -> str:
+    """Say why a claim brings nothing new."""
+    claim, same = waiting.claim, same_as(relation)
     if claim.old_object and same(claim.object, claim.old_object):
         return f"same value: {claim.old_object!r} is only spelled otherwise"
-    if standing is None:
+    for one in slot.standing:
+        if same(claim.object, one.fact.object):
+            return f"same value as fact {one.fact.id}: {one.fact.object!r}"
+    if not relation.functional or returns_to_old(waiting, relation, slot):
         return ""
-    if same(claim.object, standing.object):
-        return f"same value as fact {standing.id}: {standing.object!r}"
-    if claim.valid_from and standing.valid_from and claim.valid_from < standing.valid_from:
-        return f"older than fact {standing.id}, which is valid from {standing.valid_from:%Y-%m-%d}"
+    for one in slot.standing:
+        since = one.fact.valid_from
+        if claim.valid_from and since and claim.valid_from < since:
+            return f"older than fact {one.fact.id}, which is valid from {since:%Y-%m-%d}"
     return ""
 
 
-def _wait(open_claim: OpenClaim, relation: Relation, policy: AcceptancePolicy) -> str:
-    """Say what a person has to look at first; "" if nothing."""
-    claim = open_claim.claim
+# ---------------------------------------------------------------- not yet
+
+
+def _wait(
+    waiting: OpenClaim,
+    relation: Relation,
+    slot: Slot,
+    load: Load,
+    policy: AcceptancePolicy,
+    now: datetime,
+) -> str:
+    """Say what a person has to look at first, or what has to happen."""
+    return (
+        _unclear(waiting, relation, policy)
+        or _too_many(waiting, load, policy)
+        or wavering(waiting, relation, slot, policy)
+        or contradicted(waiting, relation, slot, policy)
+        or too_few(waiting, relation, slot, policy)
+        or too_fresh(waiting, relation, slot, policy, now)
+    )
+
+
+def _unclear(waiting: OpenClaim, relation: Relation, policy: AcceptancePolicy) -> str:
+    claim = waiting.claim
     if relation.value is ValueKind.HOLDER and read_holder(claim.object).object != claim.object:
         return f"{claim.object!r} does not read like a name; approve it if it is one"
-    latest = open_claim.observed_at + timedelta(days=policy.max_days_ahead)
+    latest = waiting.observed_at + timedelta(days=policy.max_days_ahead)
     if claim.valid_from and claim.valid_from > latest:
         return f"begins only on {claim.valid_from:%Y-%m-%d}; approve it then"
-    if open_claim.trust is Trust.MANUAL:
+    if waiting.trust is Trust.MANUAL:
         return "its feed needs a person's approval"
     return ""
+
+
+def _too_many(waiting: OpenClaim, load: Load, policy: AcceptancePolicy) -> str:
+    """Say which limit the changes of a day are over: those that passed and those that wait."""
+    if waiting.by_hand:
+        return ""
+    source, relation = waiting.source, waiting.claim.relation
+    day = _of_day(load, waiting.observed_at.date())
+    by_source = {key: n for key, n in day.items() if key[0] == source}
+    # a flood is held already, and must not keep the other sources out
+    believable = {key: n for key, n in day.items() if n <= policy.max_source_relation_day}
+    for what, counted, limit in (
+        (f"{source} changes {relation}", day[source, relation], policy.max_source_relation_day),
+        (f"{source} brings changes", sum(by_source.values()), policy.max_source_day),
+        (
+            f"{relation} is changed",
+            sum(n for key, n in believable.items() if key[1] == relation),
+            policy.max_relation_day,
+        ),
+    ):
+        if counted > limit:
+            return f"{what} {counted} times in a day, at most {limit} are believed unseen"
+    return ""
+
+
+def _of_day(load: Load, day: date) -> Counter[tuple[str, str]]:
+    seen = Counter({(s, r): n for (s, r, on), n in load.waiting.items() if on == day})
+    return seen + load.accepted
+
+
+# ---------------------------------------------------------------- yes
+
+
+def _accepted(waiting: OpenClaim, relation: Relation, slot: Slot) -> Decision:
+    by = f"approved by {waiting.approved_by}" if waiting.approved_by else "passed the rules"
+    back = returns_to_old(waiting, relation, slot)
+    reason = f"{by}; {waiting.source} took fact {back.id} back" if back else by
+    replaced = _replaced(waiting.claim, relation, slot)
+    return Decision(
+        Ruling.ACCEPTED, reason, replaced.id if replaced else None, not relation.functional
+    )
+
+
+def _replaced(claim: Claim, relation: Relation, slot: Slot) -> Fact | None:
+    """Give the fact that gives way: of several values only the one that the claim names."""
+    same = same_as(relation)
+    for one in slot.standing:
+        if relation.functional or (claim.old_object and same(claim.old_object, one.fact.object)):
+            return one.fact
+    return None
 
 
 def _held(reason: str) -> Decision:

@@ -14,6 +14,9 @@ from typing import TypeVar
 
 from kdpo_daemon.facts.tables import (
     Table,
+    as_flag,
+    as_number,
+    as_property,
     as_table,
     as_templates,
     as_text,
@@ -53,6 +56,10 @@ class Relation:
     max_object_chars: int  #: a longer object is taken for an error of the publisher
     train: Phrasings
     judge: Phrasings
+    functional: bool = True  #: one value at a time: a new one supersedes the old
+    property: str = ""  #: Wikidata's property; "" where there is none
+    object_type: str = ""  #: what kind of thing the object is: person, place, quantity, ...
+    stands_days: int | None = None  #: how long a fact of the kind usually stands
 
 
 @dataclass(frozen=True)
@@ -185,12 +192,14 @@ def read_pack(texts: Sequence[str]) -> Pack:
 
 def _relation(name: str, table: Table) -> Relation:
     where = f"relations.{name}"
-    keys = "label role subject_type value max_object_chars train judge"
+    keys = (
+        "label role subject_type value max_object_chars train judge functional"
+        " property object_type stands_days"
+    )
     as_table(where, table, frozenset(keys.split()))
     label = as_text(f"{where}.label", table.get("label", name.replace("_", " ")))
-    chars = table.get("max_object_chars", 60)
-    if not isinstance(chars, int) or not 1 <= chars <= 200:
-        raise refused(f"{where}.max_object_chars", "must be a number from 1 to 200")
+    chars = as_number(f"{where}.max_object_chars", table.get("max_object_chars", 60), 200)
+    stands = table.get("stands_days")
     value = as_text(f"{where}.value", table.get("value", ValueKind.PLAIN))
     if value not in list(ValueKind):
         raise refused(f"{where}.value", f"must be one of {', '.join(ValueKind)}")
@@ -203,6 +212,12 @@ def _relation(name: str, table: Table) -> Relation:
         max_object_chars=chars,
         train=_phrasings(f"{where}.train", table.get("train"), frozenset({"subject", "role"})),
         judge=_phrasings(f"{where}.judge", table.get("judge"), frozenset({"subject", "role"})),
+        functional=as_flag(f"{where}.functional", table.get("functional", True)),
+        property=as_property(f"{where}.property", table.get("property", "")),
+        object_type=str(table.get("object_type", "")),
+        stands_days=(
+            None if stands is None else as_number(f"{where}.stands_days", stands, 100_000)
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Checked values out of the tables of packs (TOML).  Does not know what they mean."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from string import Formatter
@@ -41,6 +42,27 @@ def as_table(where: str, value: object, keys: frozenset[str] | None = None) -> T
     for key in value:
         if keys is not None and key not in keys:
             raise refused(f"{where}.{key}", "unknown key", f"keys are {', '.join(sorted(keys))}")
+    return value
+
+
+def as_flag(where: str, value: object) -> bool:
+    """Give true or false."""
+    if not isinstance(value, bool):
+        raise refused(where, "must be true or false")
+    return value
+
+
+def as_number(where: str, value: object, most: int) -> int:
+    """Give a whole number from 1 to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise refused(where, f"must be a number from 1 to {most}")
+    return value
+
+
+def as_property(where: str, value: object) -> str:
+    """Give the name of a Wikidata property, or ""."""
+    if not isinstance(value, str) or not re.fullmatch(r"(P[1-9]\d*)?", value):
+        raise refused(where, "must be a Wikidata property such as P35")
     return value
 
 

@@ -8,10 +8,13 @@ would let a bomb through.  Does not parse.  The resolver's own time is the only 
 
 import random
 import re
+import ssl
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
@@ -37,6 +40,7 @@ class FetchPolicy:
     max_redirects: int = 5
     max_entries: int = 500  #: entries read from one document; the rest is left out
     longest_wait_s: int = 24 * 3600  #: neither back-off nor a publisher's wish delays more
+    at_once: int = 8  #: feeds polled at the same time; never two of one host
     contact: str = ""  #: mail address or web page that publishers see in the User-Agent
 
 
@@ -51,8 +55,7 @@ def fetch(feed: Feed, policy: FetchPolicy, *, now: datetime) -> Fetched:
 
     """
     guard = Guard(feed, policy.total_s)
-    tls = httpx.create_ssl_context()
-    with httpcore.ConnectionPool(ssl_context=tls, network_backend=guard) as pool:
+    with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=guard) as pool:
         try:
             return _follow(pool, feed, policy, now)
         except httpcore.TimeoutException as error:
@@ -82,6 +85,17 @@ def next_poll(
         wait, wish = feed.every_s, outcome.max_age
     bounded = min(max(wait, wish or 0), policy.longest_wait_s)
     return now + timedelta(seconds=max(feed.every_s, bounded) * (1 + jitter.uniform(0, 0.1)))
+
+
+def host_of(feed: Feed) -> str:
+    """Give the host and port that a feed is fetched from: what must not be asked too often."""
+    return urlsplit(feed.url).netloc.lower()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # reading the certificates takes longer than most polls
+    return httpx.create_ssl_context()
 
 
 # ---------------------------------------------------------------- one request after another
@@ -133,7 +147,7 @@ def _headers(url: httpx.URL, feed: Feed, policy: FetchPolicy) -> list[tuple[byte
     headers = {
         "Host": url.netloc.decode("ascii"),
         "User-Agent": f"kdpo-daemon/{__version__}{contact}",
-        "Accept": "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*;q=0.5",
+        "Accept": "application/atom+xml, application/rss+xml, application/feed+json, */*;q=0.5",
         "Accept-Encoding": "gzip",
         "Connection": "close",
     }
@@ -155,7 +169,8 @@ def _raise_for_status(status: int, headers: httpx.Headers, feed: Feed, now: date
             gone=True,
         )
     retry_after = _retry_after(headers.get("retry-after", ""), now)
-    if status in (_TOO_MANY, _UNAVAILABLE):
+    busy = status in (_TOO_MANY, _UNAVAILABLE)
+    if busy:
         hint = "it is polled again when the server allows it; raise its interval if this goes on"
     else:
         hint = "check its URL, and whether it needs a key or a contact in [fetch] contact"
@@ -164,6 +179,7 @@ def _raise_for_status(status: int, headers: httpx.Headers, feed: Feed, now: date
         subject=f"feed {feed.name}",
         hint=hint,
         retry_after=retry_after,
+        busy=busy,
     )
 
 

@@ -1,12 +1,12 @@
-"""Claims, what became of them, and facts.  The rules are in `facts/acceptance.py`."""
+"""Decided claims, and facts.  The rules are in `facts/acceptance.py`."""
 
-import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, case, func
+from sqlalchemy import ColumnElement, and_, func
 from sqlmodel import Session, col, or_, select
 
+from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records import (
     AskedAnswer,
     Claim,
@@ -15,12 +15,11 @@ from kdpo_daemon.records import (
     Fact,
     FactStatus,
     FactStory,
-    OpenClaim,
     Ruling,
     Teaching,
 )
 from kdpo_daemon.store import adapters, deployments
-from kdpo_daemon.store.rows import found, record_of
+from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import (
     AdapterFactRow,
     AdapterRow,
@@ -32,55 +31,6 @@ from kdpo_daemon.store.tables import (
     FeedRow,
     ProbeRow,
 )
-
-
-def open_claims(tx: Session, limit: int | None = None) -> list[OpenClaim]:
-    """Give claims that wait for a decision, oldest first.
-
-    Beyond `limit`, claims held without an approval give way: they have had their turn.
-    """
-    waiting = and_(col(ClaimRow.ruling) == Ruling.HELD, col(ClaimRow.approved_by) == "")
-    rows = tx.exec(
-        select(ClaimRow, FeedRow, DocumentRow.fetched_at)
-        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
-        .join(DocumentRow, col(EntryRow.document_id) == DocumentRow.id)
-        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
-        .where(col(ClaimRow.ruling).in_([Ruling.OPEN, Ruling.HELD]))
-        .order_by(case((waiting, 1), else_=0), col(ClaimRow.id))
-        .limit(limit)
-    ).all()
-    claims = [
-        OpenClaim(row.id, record_of(Claim, row), feed.trust, observed_at, row.approved_by)
-        for row, feed, observed_at in rows
-    ]
-    return sorted(claims, key=lambda claim: claim.id)
-
-
-def held_claims(tx: Session) -> list[tuple[OpenClaim, str]]:
-    """Give the claims that are held, each with the reason, oldest first."""
-    reasons = dict(
-        tx.exec(select(ClaimRow.id, ClaimRow.reason).where(ClaimRow.ruling == Ruling.HELD)).all()
-    )
-    return [(one, reasons[one.id]) for one in open_claims(tx) if one.id in reasons]
-
-
-def approve(tx: Session, claim_id: int, by: str, now: datetime) -> None:
-    """Put down that a person lets a held claim through; the next accept stage looks at it."""
-    row = found(tx.get(ClaimRow, claim_id), f"claim:{claim_id}")
-    if row.approved_by != by:
-        row.approved_by, row.approved_at = by, now
-
-
-def standing_fact(tx: Session, subject: str, relation: str) -> Fact | None:
-    """Give the fact that holds the slot, if any; the subject's case and spacing do not matter."""
-    row = tx.exec(
-        select(FactRow).where(
-            FactRow.subject_key == _subject_key(subject),
-            FactRow.relation == relation,
-            FactRow.status != FactStatus.SUPERSEDED,
-        )
-    ).first()
-    return record_of(Fact, row) if row else None
 
 
 def decide(tx: Session, claim_id: int, decision: Decision, now: datetime) -> int | None:
@@ -163,6 +113,38 @@ def set_fact_status(  # noqa: PLR0913 one argument per column
     tx.flush()
 
 
+def hold(tx: Session, fact_id: int, reason: str, now: datetime) -> None:
+    """Keep a pending fact out of the next batches.  StoreError if it has got further."""
+    _move(tx, fact_id, (FactStatus.PENDING,), FactStatus.QUARANTINED, reason, now)
+
+
+def release(tx: Session, fact_id: int, reason: str, now: datetime) -> None:
+    """Let a fact that waits for a person into the next batch.  StoreError if it does not wait."""
+    waits = (FactStatus.QUARANTINED, FactStatus.ROLLED_BACK)
+    _move(tx, fact_id, waits, FactStatus.PENDING, reason, now)
+
+
+def end(tx: Session, fact_id: int, reason: str, now: datetime) -> None:
+    """End a fact that no server answers with; what it had replaced stands again, and is pending.
+
+    Raises:
+        StoreError: it is in a batch or served.
+
+    """
+    taken_back = (
+        FactStatus.PENDING,
+        FactStatus.KNOWN,
+        FactStatus.QUARANTINED,
+        FactStatus.ROLLED_BACK,
+    )
+    _move(tx, fact_id, taken_back, FactStatus.SUPERSEDED, reason, now)
+    tx.flush()  # first, so that the slot is free
+    for row in tx.exec(select(FactRow).where(FactRow.superseded_by == fact_id)):
+        row.status, row.superseded_by, row.changed_at = FactStatus.PENDING, None, now
+        row.reason, row.not_before = f"fact {fact_id} was taken back", None
+    tx.flush()
+
+
 def evidence(tx: Session, fact_id: int) -> bytes:
     """Give the document that a fact rests on, byte for byte as it was fetched."""
     return _origin(tx, fact_id)[3].body
@@ -204,6 +186,30 @@ def _facts(
     return [record_of(Fact, row) for row in rows]
 
 
+def _move(
+    tx: Session,
+    fact_id: int,
+    out_of: Sequence[FactStatus],
+    to: FactStatus,
+    reason: str,
+    now: datetime,
+) -> None:
+    fact = get_fact(tx, fact_id)
+    if fact.status not in out_of:
+        raise StoreError(
+            f"is {fact.status.value}; this can be done while it is {' or '.join(out_of)}",
+            subject=f"fact:{fact_id}",
+            hint=_REMEDY.get(fact.status, "See `kdpo facts show`"),
+        )
+    set_fact_status(tx, [fact_id], to, reason, now)
+
+
+_REMEDY = {
+    FactStatus.PLANNED: "Wait until its batch is through",
+    FactStatus.LIVE: "Take its version back first: `kdpo rollback`",
+}
+
+
 def _make_fact(tx: Session, claim: ClaimRow, decision: Decision, now: datetime) -> int:
     old = tx.get(FactRow, decision.supersedes) if decision.supersedes else None
     if old:  # first, so that the slot is free
@@ -212,10 +218,11 @@ def _make_fact(tx: Session, claim: ClaimRow, decision: Decision, now: datetime) 
     fact = FactRow(
         claim_id=claim.id,
         subject=claim.subject,
-        subject_key=_subject_key(claim.subject),
+        subject_key=folded(claim.subject),
         relation=claim.relation,
         role=claim.role,
         object=claim.object,
+        object_key=folded(claim.object) if decision.beside else "",
         old_object=claim.old_object or (old.object if old else ""),
         valid_from=claim.valid_from,
         observed_at=_observed_at(tx, claim),
@@ -236,10 +243,6 @@ def _observed_at(tx: Session, claim: ClaimRow) -> datetime:
         .join(EntryRow, col(EntryRow.document_id) == DocumentRow.id)
         .where(EntryRow.id == claim.entry_id)
     ).one()
-
-
-def _subject_key(subject: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", subject).casefold().split())
 
 
 def _origin(tx: Session, fact_id: int) -> tuple[ClaimRow, EntryRow, FeedRow, DocumentRow]:

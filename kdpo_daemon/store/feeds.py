@@ -1,16 +1,24 @@
 """Feeds, their documents and entries.  Fetching and parsing are done elsewhere."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records import Claim, Entry, Feed, Fetched, IngestCounts, Trust
-from kdpo_daemon.store.rows import found, record_of
-from kdpo_daemon.store.tables import ClaimRow, DocumentRow, EntryRow, FeedRow
+from kdpo_daemon.store.rows import folded, found, record_of
+from kdpo_daemon.store.tables import (
+    STANDING,
+    ClaimRow,
+    DocumentRow,
+    EntryRow,
+    FactRow,
+    FeedRow,
+)
 
 
 def add_feed(  # noqa: PLR0913 one argument per column
@@ -109,7 +117,8 @@ def record_poll(
         counts[news] += 1
         if news != "same":
             document = document or _save_document(tx, feed_id, fetched, now)
-            _save_entry(tx, document, entry, claims)
+            taken_back = _taken_back(tx, feed_id, entry, claims) if news == "changed" else []
+            _save_entry(tx, document, entry, [*claims, *taken_back])
     return IngestCounts(**counts)
 
 
@@ -121,6 +130,12 @@ def record_failure(
     feed.last_error, feed.last_polled_at, feed.next_poll_at = error, now, next_poll_at
     feed.failures += 1
     feed.enabled = feed.enabled and not disable
+
+
+def pause(tx: Session, feed_ids: Sequence[int], until: datetime) -> None:
+    """Poll none of these feeds before `until`."""
+    later = update(FeedRow).where(col(FeedRow.id).in_(feed_ids), col(FeedRow.next_poll_at) < until)
+    tx.connection().execute(later.values(next_poll_at=until))
 
 
 def _by_name(tx: Session, name: str) -> FeedRow | None:
@@ -142,6 +157,35 @@ def _news(tx: Session, feed_id: int, entry: Entry) -> str:
     if last == entry.content_hash:
         return "same"
     return "changed" if last else "new"
+
+
+def _taken_back(
+    tx: Session, feed_id: int, entry: Entry, claims: Sequence[Claim]
+) -> Iterator[Claim]:
+    """Give a claim for each standing fact that an entry does not assert any more.
+
+    It says that what the fact replaced holds again.
+    """
+    slots = {(folded(claim.subject), claim.relation) for claim in claims}
+    gave = tx.exec(
+        select(FactRow)
+        .join(ClaimRow, col(FactRow.claim_id) == ClaimRow.id)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .where(EntryRow.feed_id == feed_id, EntryRow.key == entry.key, STANDING)
+    )
+    for fact in gave:
+        if (fact.subject_key, fact.relation) not in slots:
+            before = tx.exec(select(FactRow).where(FactRow.superseded_by == fact.id)).first()
+            yield Claim(
+                subject=fact.subject,
+                relation=fact.relation,
+                role=fact.role,
+                object=fact.old_object,
+                old_object=fact.object,
+                valid_from=before.valid_from if before else None,
+                quote="",
+                note="taken back by its entry",
+            )
 
 
 def _save_document(tx: Session, feed_id: int, fetched: Fetched, now: datetime) -> DocumentRow:
@@ -174,5 +218,5 @@ def _save_entry(tx: Session, document: DocumentRow, entry: Entry, claims: Sequen
     tx.add(row)
     tx.flush()
     for claim in claims:
-        tx.add(ClaimRow(entry_id=row.id, **asdict(claim)))
+        tx.add(ClaimRow(entry_id=row.id, subject_key=folded(claim.subject), **asdict(claim)))
         tx.flush()  # one by one, so that ids follow the order of the entry

@@ -1,6 +1,7 @@
 """What all tables share, and the way from a row to a record."""
 
 import re
+import unicodedata
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -47,3 +48,8 @@ def found(row: R | None, subject: str) -> R:
     if row is None:
         raise StoreError("is not in the database", subject=subject, hint="Check the number")
     return row
+
+
+def folded(name: str) -> str:
+    """Give what is left of a name without case and spacing, for comparing."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

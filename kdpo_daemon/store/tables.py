@@ -84,9 +84,12 @@ class EntryRow(Row, table=True):
 class ClaimRow(Row, table=True):
     """What an entry asserts, and what became of it."""
 
+    __table_args__ = (Index(None, "subject_key", "relation"), Index(None, "ruling", "decided_at"))
+
     id: int = Field(default=None, primary_key=True)
     entry_id: int = Field(foreign_key="entry.id", index=True)
     subject: str = words()
+    subject_key: str = words()
     relation: str = words()
     role: str = words()
     object: str = words()
@@ -99,6 +102,7 @@ class ClaimRow(Row, table=True):
     decided_at: datetime | None = utc(default=None)
     approved_by: str = words(default="")
     approved_at: datetime | None = utc(default=None)
+    held_by: str = words(default="")
 
 
 STANDING = text("status <> 'superseded'")
@@ -107,12 +111,14 @@ STANDING = text("status <> 'superseded'")
 class FactRow(Row, table=True):
     """An accepted claim."""
 
-    # A slot (subject, relation) has one standing fact: the database refuses a second.
+    # A slot (subject, relation) has one standing fact: the database refuses a second.  Only where
+    # a relation has several values is `object_key` not empty.
     __table_args__ = (
         Index(
             "ix_fact_standing",
             "subject_key",
             "relation",
+            "object_key",
             unique=True,
             sqlite_where=STANDING,
             postgresql_where=STANDING,
@@ -126,6 +132,7 @@ class FactRow(Row, table=True):
     relation: str = words()
     role: str = words()
     object: str = words()
+    object_key: str = words(default="")
     old_object: str = words()
     valid_from: datetime | None = utc(default=None)
     observed_at: datetime = utc()
@@ -134,7 +141,7 @@ class FactRow(Row, table=True):
     changed_at: datetime = utc()
     attempts: int = 0
     not_before: datetime | None = utc(default=None)
-    superseded_by: int | None = Field(default=None, foreign_key="fact.id")
+    superseded_by: int | None = Field(default=None, foreign_key="fact.id", index=True)
 
 
 class ProbeRow(Row, table=True):

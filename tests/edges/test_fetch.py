@@ -259,6 +259,32 @@ def test_the_address_that_was_checked_is_the_one_connected_to(
     assert server.seen[0]["Host"] == f"news.example:{server.port}"
 
 
+def test_a_name_that_changes_between_check_and_connect_leads_nowhere_else(
+    server: FeedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = rebinds(monkeypatch, "127.0.0.2", "127.0.0.1")  # only the first one is allowed
+    allow(monkeypatch, "127.0.0.2")
+
+    error = refused(replace(FEED, url=server.url("/", "news.example")))
+
+    assert "broke off" in error.message  # nobody listens at the address that was checked
+    assert asked.count("news.example") == 1
+    assert not server.seen
+
+
+def test_a_name_that_changes_between_redirects_is_checked_again(
+    server: FeedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers["/"] = says(302, Location="/there")
+    rebinds(monkeypatch, "127.0.0.1", "10.0.0.1")
+    allow(monkeypatch, "127.0.0.1")
+
+    error = refused(replace(FEED, url=server.url("/", "news.example")))
+
+    assert "'news.example' has the address 10.0.0.1" in error.message
+    assert [seen["path"] for seen in server.seen] == ["/"]
+
+
 def test_the_next_address_is_tried_when_one_does_not_answer(
     server: FeedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +393,28 @@ def test_the_next_poll_waits_for_the_longest_wish_within_bounds(
 
     wait = timedelta(hours=hours)
     assert NOW + wait <= min(times) < max(times) <= NOW + 1.1 * wait
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, only: str) -> None:
+    monkeypatch.setattr(
+        "kdpo_daemon.feeds.network.is_allowed", lambda address, **_: address == only
+    )
+
+
+def rebinds(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
+    """Let a name resolve to one address after the other; give the list of names asked for."""
+    asked: list[str] = []
+    answers = iter(addresses)
+    real = socket.getaddrinfo
+
+    def answer(host: str, port: int, *args: object, **kwargs: object) -> list[object]:
+        asked.append(host)
+        if host in addresses:  # connecting to an address looks it up too
+            return list(real(host, port, type=socket.SOCK_STREAM))
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    return asked
 
 
 def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:

@@ -30,7 +30,7 @@ from kdpo_daemon.records import (
     Verdict,
     VerdictRuling,
 )
-from kdpo_daemon.store import adapters, batches, deployments, facts, feeds, probes
+from kdpo_daemon.store import adapters, batches, claims, deployments, facts, feeds, probes
 from kdpo_daemon.store.db import Session
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -77,14 +77,20 @@ def poll(
     return feeds.record_poll(tx, feed(tx).id, fetched, entries, now, now + HOUR)
 
 
+def standing(
+    tx: Session, subject: str = "Utopia", relation: str = "head_of_government"
+) -> Fact | None:
+    """Give the fact that holds a slot."""
+    found = claims.slot_of(tx, subject, relation).standing
+    return found[0].fact if found else None
+
+
 def accept_all(tx: Session, now: datetime = NOW) -> list[Fact]:
     """Accept every open claim; a standing fact of the same slot gives way."""
     made = []
-    for waiting in facts.open_claims(tx):
-        standing = facts.standing_fact(tx, waiting.claim.subject, waiting.claim.relation)
-        decision = Decision(
-            Ruling.ACCEPTED, "the feed is trusted", standing.id if standing else None
-        )
+    for waiting in claims.open_claims(tx):
+        old = standing(tx, waiting.claim.subject, waiting.claim.relation)
+        decision = Decision(Ruling.ACCEPTED, "the feed is trusted", old.id if old else None)
         fact_id = facts.decide(tx, waiting.id, decision, now)
         assert fact_id is not None
         made.append(facts.get_fact(tx, fact_id))

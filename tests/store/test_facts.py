@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records import AnswerPurpose, Decision, FactStatus, Ruling
-from kdpo_daemon.store import facts, probes
+from kdpo_daemon.store import claims, facts, probes
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import (
     HOUR,
@@ -22,6 +22,7 @@ from tests.store.builders import (
     judge,
     poll,
     probe,
+    standing,
 )
 
 
@@ -32,13 +33,13 @@ def test_an_accepted_claim_becomes_a_pending_fact(database: Database) -> None:
         assert (made.subject, made.object) == ("Utopia", "Ada Byron")
         assert (made.status, made.reason) == (FactStatus.PENDING, "the feed is trusted")
         assert made.observed_at == NOW
-        assert facts.open_claims(tx) == []
+        assert claims.open_claims(tx) == []
 
 
 def test_deciding_twice_gives_the_same_fact(database: Database) -> None:
     with database.begin() as tx:
         poll(tx, (entry(), claim()))
-        waiting = facts.open_claims(tx)[0]
+        waiting = claims.open_claims(tx)[0]
         decision = Decision(Ruling.ACCEPTED, "trusted")
 
         first = facts.decide(tx, waiting.id, decision, NOW)
@@ -52,12 +53,12 @@ def test_deciding_twice_gives_the_same_fact(database: Database) -> None:
 def test_a_claim_that_is_not_accepted_makes_no_fact(database: Database, ruling: Ruling) -> None:
     with database.begin() as tx:
         poll(tx, (entry(), claim()))
-        waiting = facts.open_claims(tx)[0]
+        waiting = claims.open_claims(tx)[0]
 
         assert facts.decide(tx, waiting.id, Decision(ruling, "no"), NOW) is None
 
         assert facts.list_facts(tx) == []
-        assert len(facts.open_claims(tx)) == (ruling is Ruling.HELD)
+        assert len(claims.open_claims(tx)) == (ruling is Ruling.HELD)
 
 
 def decided_at(tx: Session) -> object:
@@ -67,7 +68,7 @@ def decided_at(tx: Session) -> object:
 def test_holding_again_for_the_same_reason_writes_nothing(database: Database) -> None:
     with database.begin() as tx:
         poll(tx, (entry(), claim()))
-        waiting = facts.open_claims(tx)[0]
+        waiting = claims.open_claims(tx)[0]
         facts.decide(tx, waiting.id, Decision(Ruling.HELD, "untrusted"), NOW)
         tx.flush()
         before = decided_at(tx)
@@ -80,25 +81,25 @@ def test_holding_again_for_the_same_reason_writes_nothing(database: Database) ->
 
         assert same == before
         assert decided_at(tx) != before
-        assert [why for _, why in facts.held_claims(tx)] == ["vacant"]
+        assert [why for _, why in claims.held_claims(tx)] == ["vacant"]
 
 
 def test_an_approval_is_seen_by_the_next_look(database: Database) -> None:
     with database.begin() as tx:
         poll(tx, (entry(), claim()))
-        waiting = facts.open_claims(tx)[0]
+        waiting = claims.open_claims(tx)[0]
         facts.decide(tx, waiting.id, Decision(Ruling.HELD, "untrusted"), NOW)
 
-        facts.approve(tx, waiting.id, "ada", NOW)
+        claims.approve(tx, waiting.id, "ada", NOW)
 
-        assert facts.open_claims(tx)[0].approved_by == "ada"
+        assert claims.open_claims(tx)[0].approved_by == "ada"
 
 
 def test_a_newer_fact_supersedes_the_standing_one(database: Database) -> None:
     with database.begin() as tx:
         old, new = fact(tx), fact(tx, "Bo Diaz")
 
-        assert facts.standing_fact(tx, "Utopia", "head_of_government") == new
+        assert standing(tx, "Utopia", "head_of_government") == new
         assert new.old_object == "Ada Byron"
         replaced = facts.get_fact(tx, old.id)
         assert (replaced.status, replaced.superseded_by) == (FactStatus.SUPERSEDED, new.id)
@@ -108,15 +109,15 @@ def test_a_slot_is_found_whatever_the_case_and_spacing_of_its_subject(database: 
     with database.begin() as tx:
         made = fact(tx, subject="Straße  Nord")
 
-        assert facts.standing_fact(tx, "STRASSE NORD", "head_of_government") == made
-        assert facts.standing_fact(tx, "Strasse Nord", "capital") is None
+        assert standing(tx, "STRASSE NORD", "head_of_government") == made
+        assert standing(tx, "Strasse Nord", "capital") is None
 
 
 def test_the_database_refuses_a_second_standing_fact_in_a_slot(database: Database) -> None:
     with pytest.raises(sa.exc.IntegrityError), database.begin() as tx:
         fact(tx)
         poll(tx, (entry(new="Bo"), claim("Bo")), body=b"2")
-        waiting = facts.open_claims(tx)[0]
+        waiting = claims.open_claims(tx)[0]
         facts.decide(tx, waiting.id, Decision(Ruling.ACCEPTED, "trusted"), NOW)
 
 
@@ -147,6 +148,54 @@ def test_pending_facts_come_oldest_first_up_to_the_limit(database: Database) -> 
         fact(tx, subject="C")
 
         assert facts.pending_facts(tx, NOW, 2) == [first, second]
+
+
+def test_a_held_fact_is_in_no_batch_until_it_is_released(database: Database) -> None:
+    with database.begin() as tx:
+        made = fact(tx)
+
+        facts.hold(tx, made.id, "held by ada", NOW)
+        held = facts.pending_facts(tx, NOW, 10)
+        facts.release(tx, made.id, "approved by ada", NOW)
+
+        assert held == []
+        assert [one.id for one in facts.pending_facts(tx, NOW, 10)] == [made.id]
+
+
+def test_a_fact_that_is_ended_gives_the_slot_back_to_the_one_it_replaced(
+    database: Database,
+) -> None:
+    with database.begin() as tx:
+        old, new = fact(tx), fact(tx, "Bo Diaz")
+
+        facts.end(tx, new.id, "rejected by ada", NOW)
+
+        assert facts.get_fact(tx, new.id).status is FactStatus.SUPERSEDED
+        back = facts.get_fact(tx, old.id)
+        assert (back.status, back.superseded_by) == (FactStatus.PENDING, None)
+        assert standing(tx) == back
+
+
+def test_a_served_fact_is_not_ended_before_it_is_taken_back(database: Database) -> None:
+    with database.begin() as tx:
+        made = fact(tx)
+        facts.set_fact_status(tx, [made.id], FactStatus.LIVE, "served", NOW)
+
+        with pytest.raises(StoreError, match=r"is live.*kdpo rollback"):
+            facts.end(tx, made.id, "rejected by ada", NOW)
+        with pytest.raises(StoreError, match=r"is live; this can be done while it is pending"):
+            facts.hold(tx, made.id, "held by ada", NOW)
+
+
+def test_several_facts_stand_side_by_side_where_a_relation_has_several_values(
+    database: Database,
+) -> None:
+    with database.begin() as tx:
+        for n, name in enumerate(("Ada Byron", "Bo Diaz")):
+            poll(tx, (entry(name), claim(name)), body=name.encode())
+            waiting = claims.open_claims(tx)[0]
+            assert facts.decide(tx, waiting.id, Decision(Ruling.ACCEPTED, "x", beside=True), NOW)
+            assert len(claims.slot_of(tx, "Utopia", "head_of_government").standing) == n + 1
 
 
 def test_a_failed_attempt_counts_once_however_often_it_is_put_down(database: Database) -> None:
@@ -208,7 +257,7 @@ def test_the_story_of_a_fact_goes_from_its_evidence_to_the_servers(database: Dat
 def test_a_second_writer_waits_and_finds_the_same_fact(database: Database) -> None:
     with database.begin() as tx:
         poll(tx, (entry(), claim()))
-        waiting = facts.open_claims(tx)[0]
+        waiting = claims.open_claims(tx)[0]
     made: list[int | None] = []
 
     def accept(tx: Session) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records import Decision, Fetched, Ruling, Trust
-from kdpo_daemon.store import facts, feeds
+from kdpo_daemon.store import claims, facts, feeds
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import HOUR, NOW, claim, entry, feed, poll
 
@@ -65,7 +65,7 @@ def test_a_poll_keeps_document_entries_and_open_claims(database: Database) -> No
 
         assert (counts.new, counts.changed, counts.same) == (2, 0, 0)
         assert [rows_in(tx, table) for table in ("document", "entry", "claim")] == [1, 2, 2]
-        waiting = facts.open_claims(tx)
+        waiting = claims.open_claims(tx)
         assert [one.claim for one in waiting] == [claim(), claim("Bo")]
         assert {(one.trust, one.observed_at) for one in waiting} == {(Trust.AUTO, NOW)}
 
@@ -98,7 +98,7 @@ def test_an_entry_that_goes_back_to_what_it_said_before_is_a_change(database: Da
         counts = poll(tx, (entry(), claim()))
 
         assert (counts.new, counts.changed, counts.same) == (0, 1, 0)
-        assert [one.claim for one in facts.open_claims(tx)] == [claim(), claim("Bo"), claim()]
+        assert [one.claim for one in claims.open_claims(tx)] == [claim(), claim("Bo"), claim()]
 
 
 def test_a_document_that_brings_nothing_is_not_kept(database: Database) -> None:
@@ -178,7 +178,7 @@ def test_what_postgresql_cannot_hold_is_marked_in_the_text(database: Database) -
     with database.begin() as tx:
         poll(tx, (entry(), claim("Ada\x00 \ud800Byron")))
 
-        assert facts.open_claims(tx)[0].claim.object == "Ada\ufffd ?Byron"
+        assert claims.open_claims(tx)[0].claim.object == "Ada\ufffd ?Byron"
 
 
 def test_a_time_without_a_zone_is_refused(database: Database) -> None:
@@ -203,8 +203,8 @@ def test_times_come_back_in_utc_whatever_zone_they_went_in_with(database: Databa
 def test_open_claims_beyond_the_limit_go_before_held_ones(database: Database) -> None:
     with database.begin() as tx:
         poll(tx, (entry("a"), claim("A")), (entry("b"), claim("B")))
-        held = facts.open_claims(tx)[0]
+        held = claims.open_claims(tx)[0]
         facts.decide(tx, held.id, Decision(Ruling.HELD, "untrusted"), NOW)
 
-        assert [one.claim.object for one in facts.open_claims(tx, 1)] == ["B"]
-        assert [one.claim.object for one in facts.open_claims(tx)] == ["A", "B"]
+        assert [one.claim.object for one in claims.open_claims(tx, 1)] == ["B"]
+        assert [one.claim.object for one in claims.open_claims(tx)] == ["A", "B"]

@@ -114,7 +114,7 @@ def test_upgrades_at_once_all_succeed(empty_url: str, connect: Connect) -> None:
 def test_importing_the_store_does_not_import_torch() -> None:
     program = (
         "import sys; from kdpo_daemon.store import "
-        "adapters, audit, batches, deployments, facts, feeds, leases, probes; "
+        "adapters, audit, batches, claims, deployments, facts, feeds, leases, probes; "
         "sys.exit('torch' in sys.modules)"
     )
 

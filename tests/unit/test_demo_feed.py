@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from kdpo_daemon import packs
-from kdpo_daemon.facts.acceptance import AcceptancePolicy, decide
+from kdpo_daemon.facts.acceptance import AcceptancePolicy, Load, decide
 from kdpo_daemon.facts.claims import claims_of
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.feeds.entries import entries_of
-from kdpo_daemon.records import Claim, Entry, Fetched, OpenClaim, Ruling, Trust
+from kdpo_daemon.records import Claim, Entry, Fetched, OpenClaim, Ruling, Slot, Trust
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
@@ -40,7 +40,7 @@ def test_it_holds_twelve_facts_about_twelve_subjects(
 
 def test_every_fact_is_accepted(claims: list[Claim], pack: Pack) -> None:
     decisions = [
-        decide(OpenClaim(1, claim, Trust.AUTO, NOW), None, pack, AcceptancePolicy())
+        decide(OpenClaim(1, claim, Trust.AUTO, NOW), Slot(), Load(), pack, AcceptancePolicy(), NOW)
         for claim in claims
     ]
 

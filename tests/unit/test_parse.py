@@ -1,5 +1,6 @@
 """Documents, good, odd and hostile, and the entries that are read from them."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -192,6 +193,21 @@ def test_long_texts_are_cut() -> None:
     )
 
 
+def test_long_ids_that_begin_alike_stay_apart() -> None:
+    items = "".join(f"<item><guid>{'x' * 10_000}{n}</guid></item>" for n in range(3))
+
+    assert len(read(rss(items))) == 3
+
+
+def test_a_million_entries_are_refused_before_they_are_parsed() -> None:
+    started = time.process_time()
+
+    with pytest.raises(SourceError, match="about 1000000 entries, more than 50000"):
+        read(rss("<item/>" * 1_000_000))
+
+    assert time.process_time() - started < 1
+
+
 def test_control_and_direction_characters_are_taken_out() -> None:
     assert clean("a\x00b\x1b[31m\u202ec\u200b \n\t d") == "ab[31mc d"
     assert clean("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"  # Persian
@@ -247,7 +263,7 @@ def test_a_feed_without_entries_is_a_feed() -> None:
         "",
         "hello",
         "<!DOCTYPE html><html><head><title>Sign in</title></head><body><p>No.</p></body></html>",
-        '{"version": "https://jsonfeed.org/version/1.1", "items": []}',
+        '{"version": "2.0", "items": []}',
         b"\x00\xff\xfe" * 100,
         "/etc/passwd",
         "http://127.0.0.1:1/feed.xml",

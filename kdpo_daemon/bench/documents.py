@@ -1,0 +1,88 @@
+"""Real feed documents: is each read with the entries that are in it, in how much time and memory?
+
+`measure(data)` reads `data/feeds/MANIFEST.jsonl` and every document that it names, and compares
+with the number of entries that feedparser itself finds in the raw bytes (for a JSON Feed: the
+length of its list).  Each document is read in a process of its own, whose peak memory is taken.
+`polls(data)` puts the two polls of `data/feeds_polls` into a database.
+"""
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import feedparser
+
+from kdpo_daemon.errors import SourceError
+from kdpo_daemon.feeds.parse import parse
+from kdpo_daemon.records import Fetched, IngestCounts, Trust
+from kdpo_daemon.store import feeds
+from kdpo_daemon.store.db import Database
+
+#: Entries read from one document here; far more than any of them has.
+_MOST = 10_000
+
+
+@dataclass(frozen=True)
+class DocumentRow:
+    """How one document was read."""
+
+    file: str
+    expected: int  #: entries that feedparser finds in the raw bytes
+    entries: int | None  #: entries that we read; None: refused
+    refused: str  #: why
+    seconds: float  #: of the whole poll's reading, the start of its process included
+    peak_mb: float
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is lost: every entry is read, or there is none and we say why."""
+        return self.entries == self.expected or (self.expected == 0 and bool(self.refused))
+
+
+def measure(data: Path) -> list[DocumentRow]:
+    """Read every document of the collection."""
+    lines = (data / "feeds" / "MANIFEST.jsonl").read_text("utf-8").splitlines()
+    return [_row(data, str(json.loads(line)["file"])) for line in lines]
+
+
+def polls(data: Path) -> list[IngestCounts]:
+    """Poll the one feed at its dates, in order: what was new, changed and the same each time."""
+    found = []
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with tempfile.TemporaryDirectory() as home:
+        db = Database(f"sqlite:///{home}/kdpo.db")
+        db.upgrade()
+        for file in sorted((data / "feeds_polls").iterdir()):
+            fetched = Fetched("http://127.0.0.1/", file.read_bytes())
+            said = [(entry, ()) for entry in parse(file.name, fetched, _MOST)]
+            with db.begin() as tx:
+                feed = feeds.add_feed(tx, "polled", fetched.url, Trust.AUTO, 3600, True, now)
+                later = now + timedelta(hours=1)
+                found.append(feeds.record_poll(tx, feed.id, fetched, said, now, later))
+        db.dispose()
+    return found
+
+
+def _row(data: Path, name: str) -> DocumentRow:
+    path = data / name
+    began = time.perf_counter()
+    with suppress(SourceError):  # one_document says why
+        parse(path.name, Fetched("http://127.0.0.1/", path.read_bytes()), _MOST)
+    seconds = time.perf_counter() - began
+    command = [sys.executable, "-m", "kdpo_daemon.bench.one_document", str(path)]
+    child = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603
+    entries, refused, peak_mb = json.loads(child.stdout)
+    return DocumentRow(name, _expected(path.read_bytes()), entries, refused, seconds, peak_mb)
+
+
+def _expected(body: bytes) -> int:
+    if body.lstrip().startswith(b"{"):
+        return len(json.loads(body)["items"])
+    return len(feedparser.parse(io.BytesIO(body)).entries)

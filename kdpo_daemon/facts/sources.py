@@ -1,0 +1,161 @@
+"""What sources say against each other, with each other, and against themselves.
+
+Pure; the part of the rules of acceptance that looks at who speaks.  Time is a claim's validity
+where it is known: what is newer does not depend on what arrived first.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kdpo_daemon.facts.names import same_spelling, same_value
+from kdpo_daemon.facts.relations import Relation, ValueKind
+from kdpo_daemon.records import Fact, OpenClaim, Ruling, Said, Slot
+
+
+@dataclass(frozen=True)
+class SourcePolicy:
+    """What it takes to believe a source."""
+
+    trusted_sources: tuple[str, ...] = ()  #: feeds that are believed alone and against others
+    #: Independent publishers that must say the same; feeds of one host are one publisher.
+    sources_needed: int = 1
+    disagree_days: int = 7  #: other values of two sources that begin so close exclude each other
+    settle_s: int = 0  #: seconds that a claim must have stood before it is believed
+    flip_days: int = 30  #: for how long a source's changes of mind are remembered
+    max_returns: int = 1  #: a source may return to an earlier value so often meanwhile
+
+
+def same_as(relation: Relation) -> Callable[[str, str], bool]:
+    """Give the test of whether two values of a relation are one."""
+    return same_value if relation.value is ValueKind.HOLDER else same_spelling
+
+
+def returns_to_old(waiting: OpenClaim, relation: Relation, slot: Slot) -> Fact | None:
+    """Give the standing fact that its own entry takes back: the value before it holds again."""
+    same = same_as(relation)
+    for one in slot.standing:
+        mine = (one.source, one.key) == (waiting.source, waiting.key)
+        if mine and one.fact.old_object and same(waiting.claim.object, one.fact.old_object):
+            return one.fact
+    return None
+
+
+def wavering(waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy) -> str:
+    """Say how often a source has gone back to a value that it had given up."""
+    values: list[str] = []
+    returns = 0
+    same = same_as(relation)
+    for said in _recent(waiting, slot, policy):
+        if values and same(said.object, values[-1]):
+            continue
+        returns += any(same(said.object, value) for value in values)
+        values.append(said.object)
+    if returns <= policy.max_returns:
+        return ""
+    return f"{waiting.source} went back to an earlier value {returns} times"
+
+
+def contradicted(waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy) -> str:
+    """Say who says something else about the same time, unless more say the same."""
+    if _is_trusted(waiting, policy) or not relation.functional:
+        return ""
+    others = list(_rivals(waiting, relation, slot, policy))
+    against = {said.publisher for said in others}
+    agree = _agreeing(waiting, relation, slot)
+    if not others or (len(agree) > max(len(against), 1) and waiting.publisher not in against):
+        return ""
+    said = others[-1]
+    return f"{waiting.source} says {waiting.claim.object!r}, {said.source} says {said.object!r}"
+
+
+def too_few(waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy) -> str:
+    """Say how many independent publishers are missing."""
+    if _is_trusted(waiting, policy):
+        return ""
+    agree = _agreeing(waiting, relation, slot)
+    if len(agree) >= policy.sources_needed:
+        return ""
+    return (
+        f"said by {len(agree)} of {policy.sources_needed} publishers: {', '.join(sorted(agree))}"
+    )
+
+
+def too_fresh(
+    waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy, now: datetime
+) -> str:
+    """Say until when a claim has to stand."""
+    same, since = same_as(relation), waiting.observed_at
+    for said in reversed([one for one in slot.said if one.source == waiting.source]):
+        if not same(said.object, waiting.claim.object):
+            break
+        since = min(since, said.observed_at)
+    until = since + timedelta(seconds=policy.settle_s)
+    if waiting.by_hand or now >= until:
+        return ""
+    return f"believed if it still stands at {until:%Y-%m-%d %H:%M} UTC"
+
+
+# ---------------------------------------------------------------- who says what
+
+
+def _is_trusted(waiting: OpenClaim, policy: SourcePolicy) -> bool:
+    return waiting.by_hand or waiting.source in policy.trusted_sources
+
+
+def _time(said: Said | OpenClaim) -> datetime:
+    valid_from = said.valid_from if isinstance(said, Said) else said.claim.valid_from
+    return valid_from or said.observed_at
+
+
+def _recent(waiting: OpenClaim, slot: Slot, policy: SourcePolicy) -> Iterator[Said]:
+    """Give what the source has said on the slot of late, this claim last.
+
+    An old value that a source repeats beside the new one, as a list of all holders does, is not
+    a change of mind: its own time is long past.
+    """
+    first = waiting.observed_at - timedelta(days=policy.flip_days)
+    for said in slot.said:
+        mine = said.source == waiting.source and said.id <= waiting.id and said.observed_at > first
+        if mine and said.object and (said.key == waiting.key or _time(said) > first):
+            yield said
+
+
+def _rivals(
+    waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy
+) -> Iterator[Said]:
+    """Give what excludes the claim: another value that is not plainly older or newer."""
+    same, close = same_as(relation), timedelta(days=policy.disagree_days)
+    claim = waiting.claim
+    for said in slot.said:
+        if said.id == waiting.id or not _counts(said, relation, slot):
+            continue
+        if same(said.object, claim.object):
+            continue
+        if claim.old_object and same(said.object, claim.old_object):
+            continue
+        apart = abs(_time(said) - _time(waiting))
+        together = said.source == waiting.source and said.observed_at == waiting.observed_at
+        if (apart <= close and said.source != waiting.source) or (together and not apart):
+            yield said
+
+
+def _counts(said: Said, relation: Relation, slot: Slot) -> bool:
+    """Tell whether a source still says so and might be right."""
+    if not said.object or not said.current or said.ruling is Ruling.REJECTED:
+        return False
+    if said.ruling is not Ruling.ACCEPTED:
+        return True
+    same = same_as(relation)
+    return any(same(said.object, one.fact.object) for one in slot.standing)
+
+
+def _agreeing(waiting: OpenClaim, relation: Relation, slot: Slot) -> set[str]:
+    """Give the publishers that say the same, the claim's own among them."""
+    same = same_as(relation)
+    others = {
+        said.publisher
+        for said in slot.said
+        if _counts(said, relation, slot) and same(said.object, waiting.claim.object)
+    }
+    return {waiting.publisher, *others}

@@ -1,0 +1,195 @@
+"""Claims that wait, what was said about their slots, and a person's word on them."""
+
+from collections import Counter
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from sqlalchemy import and_, case, exists, func
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from kdpo_daemon.errors import StoreError
+from kdpo_daemon.records import Claim, Fact, OpenClaim, Ruling, Said, Slot, Standing
+from kdpo_daemon.store.rows import folded, found, record_of
+from kdpo_daemon.store.tables import STANDING, ClaimRow, DocumentRow, EntryRow, FactRow, FeedRow
+
+#: Claims of one slot that the rules look back at.
+_LOOK_BACK = 100
+_FINAL = (Ruling.ACCEPTED, Ruling.REJECTED)
+
+
+def open_claims(tx: Session, limit: int | None = None) -> list[OpenClaim]:
+    """Give claims that wait for a decision, oldest first.
+
+    Beyond `limit`, claims held without an approval give way: they have had their turn.
+    """
+    waiting = and_(col(ClaimRow.ruling) == Ruling.HELD, col(ClaimRow.approved_by) == "")
+    rows = tx.exec(
+        select(ClaimRow, EntryRow.key, FeedRow, DocumentRow.fetched_at)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .join(DocumentRow, col(EntryRow.document_id) == DocumentRow.id)
+        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
+        .where(col(ClaimRow.ruling).in_([Ruling.OPEN, Ruling.HELD]))
+        .order_by(case((waiting, 1), else_=0), col(ClaimRow.id))
+        .limit(limit)
+    ).all()
+    return sorted((_open(*row) for row in rows), key=lambda claim: claim.id)
+
+
+def held_claims(tx: Session) -> list[tuple[OpenClaim, str]]:
+    """Give the claims that are held, each with the reason, oldest first."""
+    reasons = dict(
+        tx.exec(select(ClaimRow.id, ClaimRow.reason).where(ClaimRow.ruling == Ruling.HELD)).all()
+    )
+    return [(one, reasons[one.id]) for one in open_claims(tx) if one.id in reasons]
+
+
+def slot_of(tx: Session, subject: str, relation: str) -> Slot:
+    """Give what stands in a slot and what was said about it of late."""
+    return Slot(_standing(tx, subject, relation), _said(tx, subject, relation))
+
+
+def accepted_since(tx: Session, since: datetime) -> Counter[tuple[str, str]]:
+    """Give how many claims the rules alone accepted from feeds, by feed and relation."""
+    rows = tx.exec(
+        select(FeedRow.name, ClaimRow.relation, func.count())
+        .select_from(ClaimRow)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
+        .where(
+            col(ClaimRow.decided_at) >= since,
+            ClaimRow.ruling == Ruling.ACCEPTED,
+            ClaimRow.approved_by == "",
+            FeedRow.every_s > 0,
+        )
+        .group_by(col(FeedRow.name), col(ClaimRow.relation))
+    )
+    return Counter({(source, relation): count for source, relation, count in rows})
+
+
+def outcome(tx: Session, claim_id: int) -> tuple[Ruling, str]:
+    """Give what became of a claim, and why."""
+    row = found(tx.get(ClaimRow, claim_id), f"claim:{claim_id}")
+    return row.ruling, row.reason
+
+
+def waiting_from(tx: Session, feed: str) -> list[int]:
+    """Give the claims of a feed that are held."""
+    return [one.id for one, _ in held_claims(tx) if one.source == feed]
+
+
+# ---------------------------------------------------------------- a person's word
+
+
+def approve(tx: Session, claim_id: int, by: str, now: datetime) -> None:
+    """Put down that a person lets a claim through; the next accept stage looks at it.
+
+    Raises:
+        StoreError: it is decided already.
+
+    """
+    row = _undecided(tx, claim_id)
+    if row.approved_by != by:
+        row.approved_by, row.approved_at, row.held_by = by, now, ""
+
+
+def hold(tx: Session, claim_id: int, by: str, now: datetime) -> None:
+    """Let a claim wait until a person approves or rejects it; `by` may say why.
+
+    Raises:
+        StoreError: it is decided already.
+
+    """
+    row = _undecided(tx, claim_id)
+    row.held_by, row.approved_by, row.approved_at = by, "", None
+    row.ruling, row.reason, row.decided_at = Ruling.HELD, f"held by {by}", now
+
+
+def reject(tx: Session, claim_id: int, reason: str, now: datetime) -> None:
+    """End a claim for good.  StoreError if it is decided already."""
+    row = _undecided(tx, claim_id)
+    row.ruling, row.reason, row.decided_at = Ruling.REJECTED, reason, now
+
+
+def _undecided(tx: Session, claim_id: int) -> ClaimRow:
+    row = tx.get(ClaimRow, claim_id, populate_existing=True, with_for_update=True)
+    claim = found(row, f"claim:{claim_id}")
+    if claim.ruling not in _FINAL:
+        return claim
+    fact = tx.exec(select(FactRow.id).where(FactRow.claim_id == claim_id)).first()
+    raise StoreError(
+        f"is {claim.ruling.value} already: {claim.reason}",
+        subject=f"claim:{claim_id}",
+        hint=f"it became fact:{fact}; name that" if fact else "its entry has to say so again",
+    )
+
+
+# ---------------------------------------------------------------- rows -> records
+
+
+def _open(row: ClaimRow, key: str, feed: FeedRow, observed_at: datetime) -> OpenClaim:
+    return OpenClaim(
+        id=row.id,
+        claim=record_of(Claim, row),
+        trust=feed.trust,
+        observed_at=observed_at,
+        approved_by=row.approved_by,
+        held_by=row.held_by,
+        source=feed.name,
+        publisher=_publisher(feed.name, feed.url),
+        key=key,
+        by_hand=feed.every_s == 0,
+    )
+
+
+def _publisher(name: str, url: str) -> str:
+    """Two feeds of one host are one publisher; what has no host speaks for itself."""
+    return urlsplit(url).netloc or name
+
+
+def _standing(tx: Session, subject: str, relation: str) -> tuple[Standing, ...]:
+    rows = tx.exec(
+        select(FactRow, FeedRow.name, EntryRow.key)
+        .join(ClaimRow, col(FactRow.claim_id) == ClaimRow.id)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
+        .where(FactRow.subject_key == folded(subject), FactRow.relation == relation, STANDING)
+        .order_by(col(FactRow.id))
+    )
+    return tuple(Standing(record_of(Fact, row), source, key) for row, source, key in rows)
+
+
+def _said(tx: Session, subject: str, relation: str) -> tuple[Said, ...]:
+    rows = tx.exec(
+        select(ClaimRow, EntryRow, FeedRow, DocumentRow.fetched_at)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .join(DocumentRow, col(EntryRow.document_id) == DocumentRow.id)
+        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
+        .where(ClaimRow.subject_key == folded(subject), ClaimRow.relation == relation)
+        .order_by(col(ClaimRow.id).desc())
+        .limit(_LOOK_BACK)
+    ).all()
+    reworded = _reworded(tx, {entry.id for _, entry, _, _ in rows})
+    return tuple(
+        record_of(
+            Said,
+            claim,
+            observed_at=seen,
+            source=feed.name,
+            publisher=_publisher(feed.name, feed.url),
+            key=entry.key,
+            current=entry.id not in reworded,
+        )
+        for claim, entry, feed, seen in reversed(rows)
+    )
+
+
+def _reworded(tx: Session, entry_ids: set[int]) -> set[int]:
+    """Give those wordings of entries that are not the newest of theirs."""
+    later = aliased(EntryRow)
+    newer = exists().where(
+        col(later.feed_id) == EntryRow.feed_id,
+        col(later.key) == EntryRow.key,
+        col(later.id) > EntryRow.id,
+    )
+    return set(tx.exec(select(EntryRow.id).where(col(EntryRow.id).in_(entry_ids), newer)))

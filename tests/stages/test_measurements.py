@@ -1,0 +1,69 @@
+"""The measurements run, and count what is there."""
+
+import json
+from pathlib import Path
+
+from kdpo_daemon.bench import documents, scale, sources
+from kdpo_daemon.records import IngestCounts
+
+ITEM = "<item><guid>{key}</guid><title>{title}</title></item>"
+
+
+def rss(*items: tuple[str, str]) -> str:
+    inside = "".join(ITEM.format(key=key, title=title) for key, title in items)
+    return f"<rss version='2.0'><channel><title>n</title>{inside}</channel></rss>"
+
+
+def test_the_accept_stage_is_timed_on_both_databases(empty_url: str) -> None:
+    found = scale.measure(empty_url, stored=300, claims=40, rounds=2)
+
+    assert (found.stored, found.claims, len(found.seconds)) == (300, 40, 2)
+    assert 0 < found.best_s < 60
+
+
+def test_all_sources_are_polled_twice_and_the_second_time_nothing_is_new() -> None:
+    first, second = sources.measure(5, entries=4)
+
+    assert (first.sources, first.new, first.failed) == (5, 20, 0)
+    assert (second.new, second.failed) == (0, 0)
+    assert first.peak_mb > 0
+
+
+def test_every_document_is_compared_with_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "feeds").mkdir()
+    json_feed = {"version": "https://jsonfeed.org/version/1", "items": [{"id": "1"}]}
+    bodies = {
+        "good.xml": rss(("1", "a"), ("2", "b")),
+        "good.json": json.dumps(json_feed),
+        "bad.xml": "<html/",
+        "short.xml": rss(("1", "a"), ("1", "b")),
+    }
+    for name, body in bodies.items():
+        (tmp_path / "feeds" / name).write_text(body, "utf-8")
+    lines = [json.dumps({"file": f"feeds/{name}"}) for name in bodies]
+    (tmp_path / "feeds" / "MANIFEST.jsonl").write_text("\n".join(lines), "utf-8")
+
+    rows = documents.measure(tmp_path)
+
+    assert [(row.expected, row.entries, row.good) for row in rows] == [
+        (2, 2, True),
+        (1, 1, True),
+        (0, None, True),
+        (2, 1, False),
+    ]
+    assert "not a feed" in rows[2].refused
+    assert all(0 < row.peak_mb < 100 for row in rows)
+
+
+def test_a_second_poll_gives_only_what_is_new_or_changed(tmp_path: Path) -> None:
+    (tmp_path / "feeds_polls").mkdir()
+    for name, items in (
+        ("1.xml", [("1", "a"), ("2", "b")]),
+        ("2.xml", [("1", "a"), ("2", "other words"), ("3", "c")]),
+    ):
+        (tmp_path / "feeds_polls" / name).write_text(rss(*items), "utf-8")
+
+    assert documents.polls(tmp_path) == [
+        IngestCounts(new=2, changed=0, same=0),
+        IngestCounts(new=1, changed=1, same=1),
+    ]

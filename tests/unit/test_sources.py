@@ -1,0 +1,391 @@
+"""Sources against each other, with each other, and against themselves."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from kdpo_daemon import packs
+from kdpo_daemon.facts.acceptance import AcceptancePolicy, Load, decide, is_change
+from kdpo_daemon.facts.relations import Pack, read_pack
+from kdpo_daemon.records import (
+    Claim,
+    Decision,
+    Fact,
+    FactStatus,
+    OpenClaim,
+    Ruling,
+    Said,
+    Slot,
+    Standing,
+    Trust,
+)
+
+POLICY = AcceptancePolicy()
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+ADA, BO, CY = "Ada Byron", "Bo Diaz", "Cy Young"
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    return read_pack([packs.text("relations.toml")])
+
+
+def claim(new: str, since: datetime | None = NOW, old: str = "") -> Claim:
+    return Claim("Utopia", "head_of_government", "prime minister", new, old, since, new)
+
+
+def opened(
+    new: str, source: str = "gazette", since: datetime | None = NOW, **others: object
+) -> OpenClaim:
+    """Give the claim number 100, which waits."""
+    made = OpenClaim(
+        id=100,
+        claim=claim(new, since),
+        trust=Trust.AUTO,
+        observed_at=NOW,
+        source=source,
+        publisher=f"{source}.example",
+        key="1",
+    )
+    return replace(made, **others)  # type: ignore[arg-type]
+
+
+def said(  # the earlier claims have numbers below 100
+    number: int,
+    new: str,
+    source: str = "herald",
+    since: datetime | None = NOW,
+    ruling: Ruling = Ruling.HELD,
+    seen: datetime = NOW,
+    **others: object,
+) -> Said:
+    made = Said(number, new, since, seen, source, f"{source}.example", "1", ruling, True)
+    return replace(made, **others)  # type: ignore[arg-type]
+
+
+def fact(new: str, old: str = "", since: datetime = NOW, source: str = "herald") -> Standing:
+    made = Fact(
+        id=7,
+        subject="Utopia",
+        relation="head_of_government",
+        role="",
+        object=new,
+        old_object=old,
+        valid_from=since,
+        observed_at=NOW,
+        status=FactStatus.LIVE,
+        reason="",
+    )
+    return Standing(made, source, "1")
+
+
+def ruled(
+    pack: Pack,
+    waiting: OpenClaim,
+    *earlier: Said,
+    standing: tuple[Standing, ...] = (),
+    policy: AcceptancePolicy = POLICY,
+    now: datetime = NOW,
+) -> Decision:
+    own = said(100, waiting.claim.object, waiting.source, waiting.claim.valid_from)
+    return decide(waiting, Slot(standing, (*earlier, own)), Load(), pack, policy, now)
+
+
+# ---------------------------------------------------------------- against each other
+
+
+def test_two_sources_that_disagree_are_held_with_both_named(pack: Pack) -> None:
+    decision = ruled(pack, opened(ADA), said(1, BO))
+
+    assert decision == Decision(Ruling.HELD, "gazette says 'Ada Byron', herald says 'Bo Diaz'")
+
+
+def test_what_was_believed_first_is_contradicted_too(pack: Pack) -> None:
+    accepted = said(1, BO, ruling=Ruling.ACCEPTED)
+
+    decision = ruled(pack, opened(ADA), accepted, standing=(fact(BO),))
+
+    assert decision.ruling is Ruling.HELD
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        said(1, BO, since=NOW - 30 * DAY),  # it was so then
+        said(1, BO, ruling=Ruling.REJECTED),
+        said(1, BO, current=False),  # its entry says otherwise by now
+        said(1, "", since=NOW),  # names nobody
+        said(1, "Ada BYRON"),  # another spelling
+        said(1, BO, ruling=Ruling.ACCEPTED),  # but superseded since
+    ],
+    ids=["older", "rejected", "reworded", "empty", "same", "superseded"],
+)
+def test_what_excludes_nothing_contradicts_nothing(pack: Pack, other: Said) -> None:
+    assert ruled(pack, opened(ADA), other).ruling is Ruling.ACCEPTED
+
+
+def test_a_successor_named_as_such_is_no_contradiction(pack: Pack) -> None:
+    newer = opened(ADA, claim=claim(ADA, NOW, old=BO))
+
+    assert ruled(pack, newer, said(1, BO, since=NOW - DAY)).ruling is Ruling.ACCEPTED
+
+
+def test_a_source_that_says_two_things_at_once_is_held(pack: Pack) -> None:
+    decision = ruled(pack, opened(ADA), said(1, BO, "gazette", key="2"))
+
+    assert decision.ruling is Ruling.HELD
+
+
+def test_a_source_that_lists_old_and_new_is_believed(pack: Pack) -> None:
+    old = said(1, BO, "gazette", since=NOW - DAY, key="2")
+
+    assert ruled(pack, opened(ADA), old).ruling is Ruling.ACCEPTED
+
+
+def test_two_publishers_outvote_one(pack: Pack) -> None:
+    decision = ruled(pack, opened(ADA), said(1, BO), said(2, ADA, "courier"))
+
+    assert decision.ruling is Ruling.ACCEPTED
+
+
+def test_two_feeds_of_one_publisher_have_one_voice(pack: Pack) -> None:
+    sister = said(2, ADA, "gazette-sport", publisher="gazette.example")
+
+    assert ruled(pack, opened(ADA), said(1, BO), sister).ruling is Ruling.HELD
+
+
+def test_a_trusted_source_is_believed_against_others(pack: Pack) -> None:
+    policy = replace(POLICY, trusted_sources=("gazette",), sources_needed=3)
+
+    assert ruled(pack, opened(ADA), said(1, BO), policy=policy).ruling is Ruling.ACCEPTED
+
+
+def test_newer_beats_older_by_validity_not_by_arrival(pack: Pack) -> None:
+    standing = (fact(BO, since=NOW),)
+
+    late = ruled(pack, opened(ADA, since=NOW - 30 * DAY), standing=standing)
+    newer = ruled(pack, opened(ADA, since=NOW + DAY), standing=standing)
+
+    assert late.ruling is Ruling.REJECTED
+    assert "older than fact 7" in late.reason
+    assert (newer.ruling, newer.supersedes) == (Ruling.ACCEPTED, 7)
+
+
+# ---------------------------------------------------------------- with each other
+
+
+def test_as_many_publishers_as_wanted_must_agree(pack: Pack) -> None:
+    policy = replace(POLICY, sources_needed=2)
+
+    alone = ruled(pack, opened(ADA), policy=policy)
+    together = ruled(pack, opened(ADA), said(1, "Ada BYRON"), policy=policy)
+
+    assert alone == Decision(Ruling.HELD, "said by 1 of 2 publishers: gazette.example")
+    assert together.ruling is Ruling.ACCEPTED
+
+
+def test_the_operators_own_word_needs_no_second(pack: Pack) -> None:
+    policy = replace(POLICY, sources_needed=2, settle_s=3600)
+
+    decision = ruled(pack, opened(ADA, by_hand=True), said(1, BO), policy=policy)
+
+    assert decision.ruling is Ruling.ACCEPTED
+
+
+# ---------------------------------------------------------------- against themselves
+
+
+def test_a_claim_is_believed_when_it_has_stood_long_enough(pack: Pack) -> None:
+    policy = replace(POLICY, settle_s=3600)
+
+    fresh = ruled(pack, opened(ADA), policy=policy)
+    settled = ruled(pack, opened(ADA), policy=policy, now=NOW + timedelta(hours=1))
+
+    assert fresh == Decision(Ruling.HELD, "believed if it still stands at 2026-03-01 13:00 UTC")
+    assert settled.ruling is Ruling.ACCEPTED
+
+
+def test_a_rewording_does_not_start_the_time_anew_but_another_value_does(pack: Pack) -> None:
+    policy = replace(POLICY, settle_s=3600)
+    first = said(1, ADA, "gazette", seen=NOW - DAY)
+    between = said(2, BO, "gazette", seen=NOW - DAY / 2, current=False)
+
+    assert ruled(pack, opened(ADA), first, policy=policy).ruling is Ruling.ACCEPTED
+    assert ruled(pack, opened(ADA), first, between, policy=policy).ruling is Ruling.HELD
+
+
+def test_a_claim_whose_entry_was_reworded_meanwhile_is_rejected(pack: Pack) -> None:
+    own = said(100, ADA, "gazette", current=False)
+
+    decision = decide(opened(ADA), Slot((), (own,)), Load(), pack, POLICY, NOW)
+
+    assert decision == Decision(Ruling.REJECTED, "its entry says otherwise by now")
+
+
+def flips(*values: str, source: str = "gazette") -> list[Said]:
+    return [
+        said(n, value, source, seen=NOW - DAY / (n + 2), current=False)
+        for n, value in enumerate(values)
+    ]
+
+
+def test_a_source_that_flips_a_fact_is_held(pack: Pack) -> None:
+    decision = ruled(pack, opened(ADA), *flips(BO, ADA, BO))
+
+    assert decision == Decision(Ruling.HELD, "gazette went back to an earlier value 2 times")
+
+
+def test_one_correction_is_no_flip(pack: Pack) -> None:
+    assert ruled(pack, opened(ADA), *flips(ADA, BO)).ruling is Ruling.ACCEPTED
+    assert ruled(pack, opened(ADA), *flips(BO, CY)).ruling is Ruling.ACCEPTED
+
+
+def test_flips_of_long_ago_are_forgotten(pack: Pack) -> None:
+    ago = [replace(one, observed_at=NOW - 90 * DAY) for one in flips(BO, ADA, BO)]
+
+    assert ruled(pack, opened(ADA), *ago).ruling is Ruling.ACCEPTED
+
+
+def test_a_list_of_all_holders_does_not_flip_when_it_is_reworded(pack: Pack) -> None:
+    old = [
+        replace(one, key="2", valid_from=NOW - 900 * DAY) if one.object == BO else one
+        for one in flips(BO, ADA, BO, ADA, BO)
+    ]
+
+    assert ruled(pack, opened(ADA), *old).ruling is Ruling.ACCEPTED
+
+
+def test_an_entry_that_takes_its_fact_back_reopens_the_old_one(pack: Pack) -> None:
+    standing = (fact(BO, old=ADA, since=NOW, source="gazette"),)
+
+    decision = ruled(pack, opened(ADA, since=NOW - 900 * DAY), standing=standing)
+
+    assert decision == Decision(Ruling.ACCEPTED, "passed the rules; gazette took fact 7 back", 7)
+
+
+def test_another_source_cannot_take_a_fact_back(pack: Pack) -> None:
+    standing = (fact(BO, old=ADA, since=NOW, source="herald"),)
+
+    decision = ruled(pack, opened(ADA, since=NOW - 900 * DAY), standing=standing)
+
+    assert decision.ruling is Ruling.REJECTED
+
+
+# ---------------------------------------------------------------- how many, and of what
+
+
+@pytest.mark.parametrize(
+    ("load", "why"),
+    [
+        (51 * [("gazette", "head_of_government")], "gazette changes head_of_government 51 times"),
+        (201 * [("gazette", "capital")], "gazette brings changes 201 times"),
+        (
+            [(f"herald {n % 5}", "head_of_government") for n in range(201)],
+            "head_of_government is changed 201 times",
+        ),
+        (201 * [("herald", "head_of_government")], ""),  # a flood of its own keeps nobody out
+        (50 * [("gazette", "head_of_government")], ""),
+        (201 * [("herald", "capital")], ""),
+    ],
+)
+@pytest.mark.parametrize("passed", [True, False], ids=["passed", "waiting"])
+def test_too_many_changes_in_a_day_are_held(
+    pack: Pack, load: list[tuple[str, str]], why: str, passed: bool
+) -> None:
+    counted = Load()
+    for source, relation in load:
+        if passed:
+            counted.accepted[source, relation] += 1
+        else:
+            counted.waiting[source, relation, NOW.date()] += 1
+
+    decision = decide(opened(ADA), Slot(), counted, pack, POLICY, NOW)
+    by_hand = decide(opened(ADA, by_hand=True), Slot(), counted, pack, POLICY, NOW)
+
+    assert decision.ruling is (Ruling.HELD if why else Ruling.ACCEPTED)
+    assert why in decision.reason
+    assert by_hand.ruling is Ruling.ACCEPTED
+
+
+def test_changes_seen_on_another_day_do_not_count(pack: Pack) -> None:
+    load = Load()
+    load.waiting["gazette", "head_of_government", (NOW - DAY).date()] += 500
+
+    assert decide(opened(ADA), Slot(), load, pack, POLICY, NOW).ruling is Ruling.ACCEPTED
+
+
+def test_only_what_would_change_something_counts(pack: Pack) -> None:
+    slot = Slot(standing=(fact(BO),))
+
+    assert is_change(opened(ADA), slot, pack, POLICY)
+    for other in (
+        opened("Bo DIAZ"),
+        opened(""),
+        opened("<b>"),
+        opened(ADA, by_hand=True),
+        opened(ADA, approved_by="ada"),
+        opened(ADA, claim=replace(claim(ADA), relation="national_bird")),
+        opened(ADA, since=NOW - DAY),
+    ):
+        assert not is_change(other, slot, pack, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("lists", "why"),
+    [
+        ({"deny_subjects": ("uto*",)}, "subject 'Utopia' is in [acceptance] deny_subjects"),
+        ({"only_subjects": ("France",)}, "subject 'Utopia' is not in [acceptance] only_subjects"),
+        ({"deny_relations": ("head_*",)}, "relation 'head_of_government' is in"),
+        ({"only_relations": ("capital",)}, "relation 'head_of_government' is not in"),
+    ],
+)
+def test_lists_of_the_operator_come_first(
+    pack: Pack, lists: dict[str, tuple[str, ...]], why: str
+) -> None:
+    policy = AcceptancePolicy(**lists)  # type: ignore[arg-type]
+
+    decision = ruled(pack, opened(ADA, approved_by="ada"), policy=policy)
+
+    assert decision.ruling is Ruling.REJECTED
+    assert why in decision.reason
+
+
+def test_what_is_on_the_lists_passes(pack: Pack) -> None:
+    policy = AcceptancePolicy(only_subjects=("utopia",), only_relations=("head_*",))
+
+    assert ruled(pack, opened(ADA), policy=policy).ruling is Ruling.ACCEPTED
+
+
+def test_a_person_who_holds_a_claim_is_heard_before_the_rules(pack: Pack) -> None:
+    decision = ruled(pack, opened(ADA, held_by="ada: the count goes on"))
+
+    assert decision == Decision(Ruling.HELD, "held by ada: the count goes on")
+
+
+# ---------------------------------------------------------------- several values at once
+
+
+@pytest.fixture(scope="module")
+def several(pack: Pack) -> Pack:
+    one = replace(pack.relations["head_of_government"], functional=False)
+    return replace(pack, relations={**pack.relations, one.name: one})
+
+
+def test_several_values_stand_side_by_side(several: Pack) -> None:
+    decision = ruled(several, opened(ADA), said(1, BO), standing=(fact(BO),))
+
+    assert decision == Decision(Ruling.ACCEPTED, "passed the rules", None, beside=True)
+
+
+def test_of_several_values_the_one_that_is_named_gives_way(several: Pack) -> None:
+    named = opened(ADA, claim=claim(ADA, NOW - 900 * DAY, old=BO))
+
+    decision = ruled(several, named, standing=(fact(BO),))
+
+    assert decision.supersedes == 7
+
+
+def test_one_of_several_values_again_is_no_change(several: Pack) -> None:
+    assert ruled(several, opened(ADA), standing=(fact(ADA),)).ruling is Ruling.REJECTED
