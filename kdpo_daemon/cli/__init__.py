@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kdpo_daemon import __version__
-from kdpo_daemon.cli import facts, feeds, running, versions
+from kdpo_daemon.cli import bench, facts, feeds, running, versions
 from kdpo_daemon.cli.options import complaints
 from kdpo_daemon.errors import KdpoError
 from kdpo_daemon.telemetry import configure_logging
@@ -25,6 +25,7 @@ cli = typer.Typer(
 running.add_to(cli)
 cli.add_typer(feeds.cli, name="feeds")
 cli.add_typer(facts.cli, name="facts")
+cli.add_typer(bench.cli, name="bench")
 versions.add_to(cli)
 
 

@@ -6,6 +6,7 @@ for gzip and inflates it itself, since a decoder that hands out a whole decompre
 would let a bomb through.  Does not parse.  The resolver's own time is the only wait not bounded.
 """
 
+import functools
 import random
 import re
 import zlib
@@ -51,8 +52,7 @@ def fetch(feed: Feed, policy: FetchPolicy, *, now: datetime) -> Fetched:
 
     """
     guard = Guard(feed, policy.total_s)
-    tls = httpx.create_ssl_context()
-    with httpcore.ConnectionPool(ssl_context=tls, network_backend=guard) as pool:
+    with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=guard) as pool:
         try:
             return _follow(pool, feed, policy, now)
         except httpcore.TimeoutException as error:
@@ -60,6 +60,10 @@ def fetch(feed: Feed, policy: FetchPolicy, *, now: datetime) -> Fetched:
             raise _failed(feed, what, "it is tried again later; see [fetch] total_s") from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise _failed(feed, f"broke off: {error}", "check its URL and the network") from error
+
+
+# reading the certificates takes longer than an answer from a server nearby
+_tls = functools.cache(httpx.create_ssl_context)
 
 
 def next_poll(

@@ -1,16 +1,16 @@
 """Feeds, their documents and entries.  Fetching and parsing are done elsewhere."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Claim, Entry, Feed, Fetched, IngestCounts, Trust
+from kdpo_daemon.records import Claim, Entry, Feed, FeedKind, Fetched, IngestCounts, Page, Trust
 from kdpo_daemon.store.rows import found, record_of
-from kdpo_daemon.store.tables import ClaimRow, DocumentRow, EntryRow, FeedRow
+from kdpo_daemon.store.tables import ClaimRow, DocumentRow, EntryRow, FeedRow, PageRow
 
 
 def add_feed(  # noqa: PLR0913 one argument per column
@@ -21,10 +21,12 @@ def add_feed(  # noqa: PLR0913 one argument per column
     every_s: int,
     allow_private: bool,
     now: datetime,
+    kind: str = FeedKind.FEED,
+    options: Mapping[str, object] | None = None,
 ) -> Feed:
     """Give the feed, made or brought to these settings; due at once if new.
 
-    StoreError when the name belongs to another URL.
+    StoreError when the name belongs to another URL or kind.
     """
     row = _by_name(tx, name)
     if row is None:
@@ -36,14 +38,16 @@ def add_feed(  # noqa: PLR0913 one argument per column
             allow_private=allow_private,
             enabled=True,
             next_poll_at=now,
+            kind=str(kind),
         )
-    elif row.url != url:
+    elif (row.url, row.kind) != (url, kind):
         raise StoreError(
-            f"the name belongs to {row.url}",
+            f"the name belongs to {row.url}, of kind {row.kind}",
             subject=f"feed {name}",
-            hint="Choose another name for another URL",
+            hint="Choose another name for another URL or kind",
         )
     row.trust, row.every_s, row.allow_private = trust, every_s, allow_private
+    row.options = dict(options or {})
     tx.add(row)
     tx.flush()
     return record_of(Feed, row)
@@ -85,21 +89,32 @@ def due_feeds(tx: Session, now: datetime) -> list[Feed]:
     return [record_of(Feed, row) for row in rows]
 
 
-def record_poll(
+def pages_of(tx: Session, feed_id: int) -> dict[str, Page]:
+    """Give what is remembered of a feed's URLs, by URL."""
+    rows = tx.exec(select(PageRow).where(PageRow.feed_id == feed_id))
+    return {row.url: record_of(Page, row) for row in rows}
+
+
+def record_poll(  # noqa: PLR0913 one argument per thing to put down
     tx: Session,
     feed_id: int,
     fetched: Fetched,
     entries: Sequence[tuple[Entry, Sequence[Claim]]],
     now: datetime,
     next_poll_at: datetime,
+    page: Page | None = None,
 ) -> IngestCounts:
     """Put down a poll that went well: new wordings with their claims, and when to poll again.
 
-    The document is kept if an entry is new or reads otherwise than before.  Gives how many
-    entries were new, changed and the same.
+    The document is kept if an entry is new or reads otherwise than before.  `page` is what to
+    remember of one of the feed's URLs, validators included; without it they are the feed's own.
+    Gives how many entries were new, changed and the same.
     """
     feed = _row(tx, feed_id)
-    feed.etag, feed.last_modified = fetched.etag, fetched.last_modified
+    if page:
+        _remember(tx, feed_id, page)
+    else:
+        feed.etag, feed.last_modified = fetched.etag, fetched.last_modified
     feed.last_polled_at, feed.next_poll_at = now, next_poll_at
     feed.failures, feed.last_error = 0, None
     counts = {"new": 0, "changed": 0, "same": 0}
@@ -129,6 +144,15 @@ def _by_name(tx: Session, name: str) -> FeedRow | None:
 
 def _row(tx: Session, feed_id: int) -> FeedRow:
     return found(tx.get(FeedRow, feed_id), f"feed:{feed_id}")
+
+
+def _remember(tx: Session, feed_id: int, page: Page) -> None:
+    row = tx.exec(
+        select(PageRow).where(PageRow.feed_id == feed_id, PageRow.url == page.url)
+    ).first() or PageRow(feed_id=feed_id, url=page.url)
+    row.etag, row.last_modified, row.values = page.etag, page.last_modified, dict(page.values)
+    tx.add(row)
+    tx.flush()
 
 
 def _news(tx: Session, feed_id: int, entry: Entry) -> str:

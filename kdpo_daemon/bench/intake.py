@@ -1,0 +1,240 @@
+"""The World Factbook's history, polled week by week over HTTP, and what intake made of it.
+
+Runs the daemon's own Ingest and Accept on an empty database, and compares with labels that a
+person gave to a random sample of the changes (`data/factbook_sample.jsonl`).  Trains nothing.
+"""
+
+import json
+import statistics
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+
+from kdpo_daemon import packs
+from kdpo_daemon.bench.factbook import RELATIONS, History, Week, document, read_history
+from kdpo_daemon.bench.server import Site
+from kdpo_daemon.facts.acceptance import AcceptancePolicy
+from kdpo_daemon.facts.names import same_spelling, same_value
+from kdpo_daemon.facts.relations import Pack, ValueKind, read_pack
+from kdpo_daemon.feeds.fetch import FetchPolicy
+from kdpo_daemon.records import Evidence, FeedKind, Ruling, Trust
+from kdpo_daemon.stages import Progress, accept
+from kdpo_daemon.stages.ingest import Ingest
+from kdpo_daemon.store import facts, feeds
+from kdpo_daemon.store.db import Database
+
+_FEED = "factbook"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a person says about one change of the sample."""
+
+    half: str  #: open: looked at while the rules were made; kept: not
+    date: str
+    path: str
+    country: str
+    relation: str
+    old: str
+    new: str
+    change: bool  #: another holder, place, name or form than before
+    object: str  #: the value that then holds; "" for no change, and for "none"
+    kind: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a labelled change."""
+
+    label: Label
+    ruling: str  #: of its claim; "unseen" if the documents gave none
+    object: str
+    reason: str
+    verdict: str  #: right, missed, wrong (accepted, but no change or another value)
+
+
+@dataclass(frozen=True)
+class Half:
+    """How one half of the sample came out."""
+
+    changes: int  #: labelled as changes, to a value that can be taught
+    right: int
+    missed: int
+    wrong: int
+    precision: float  #: right / (right + wrong)
+    recall: float  #: right / changes
+    by_relation: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class WeekCost:
+    """What one week's poll of all documents cost."""
+
+    day: str
+    requests: int
+    changed: int  #: documents that were not answered with 304
+    ingest_s: float
+    accept_s: float
+
+
+def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
+    """Replay `folder`/factbook and give the numbers, ready for JSON.
+
+    `database` is the SQLite file to make; it must not exist yet.
+    """
+    history = read_history(folder / "factbook")
+    pack = read_pack([packs.text(name) for name in packs.RELATIONS])
+    db = Database(f"sqlite:///{database}")
+    db.upgrade()
+    try:
+        costs = _replay(db, history, pack, progress)
+        with db.begin() as tx:
+            claims = facts.claims_with_evidence(tx)
+    finally:
+        db.dispose()
+    outcomes = [_outcome(label, claims, pack) for label in read_labels()]
+    return {
+        "replay": {
+            "documents": len(history.paths),
+            "weeks": len(costs),
+            "claims": dict(Counter(ruling.value for ruling, _ in claims)),
+        },
+        "halves": {name: asdict(_half(outcomes, name)) for name in ("open", "kept", "both")},
+        "not_right": [asdict(one) for one in outcomes if one.verdict in ("missed", "wrong")],
+        "cost": {"start": _cost(costs[:20]), "end": _cost(costs[-20:])},
+        "weeks": [asdict(cost) for cost in costs],
+    }
+
+
+def read_labels() -> list[Label]:
+    """Give the labelled sample."""
+    text = files(__package__).joinpath("data/factbook_sample.jsonl").read_text("utf-8")
+    return [Label(**json.loads(line)) for line in text.splitlines()]
+
+
+# ---------------------------------------------------------------- the replay
+
+
+def _replay(db: Database, history: History, pack: Pack, progress: Progress) -> list[WeekCost]:
+    texts = dict(history.first)
+    with Site() as site:
+        _add_feed(db, history, site.url("{value}.json"))
+        _publish(site, history.paths, texts)
+        baseline = Week(history.weeks[0].day, {})
+        costs = []
+        for place, week in enumerate((baseline, *history.weeks)):
+            texts.update(week.texts)
+            _publish(site, {path.removesuffix(".json") for path, _ in week.texts}, texts)
+            progress(f"week of {week.day}", place, len(history.weeks) + 1)
+            costs.append(_poll(db, site, week, pack))
+    return costs[1:]
+
+
+def _add_feed(db: Database, history: History, url: str) -> None:
+    mapping = tomllib.loads(packs.text("mappings/factbook.toml"))
+    options = {key: mapping[key] for key in ("subject", "relations")}
+    with db.begin() as tx:
+        feeds.add_feed(
+            tx,
+            _FEED,
+            url,
+            Trust.AUTO,
+            3600,
+            True,
+            history.weeks[0].at,
+            FeedKind.SNAPSHOT,
+            options | {"values": history.paths},
+        )
+
+
+def _publish(site: Site, names: Collection[str], texts: Mapping[tuple[str, str], str]) -> None:
+    for name in names:
+        site.publish(f"{name}.json", document(f"{name}.json", texts))
+
+
+def _poll(db: Database, site: Site, week: Week, pack: Pack) -> WeekCost:
+    asked, sent = site.asked, site.sent
+    ingest = Ingest(
+        db=db,
+        policy=FetchPolicy(),
+        pack=pack,
+        clock=lambda: week.at,
+        rng=Random(0),  # noqa: S311 - jitter of a poll
+        progress=lambda _what, _done, _of: None,
+    )
+    began = time.monotonic()
+    report = ingest.run(_FEED)
+    between = time.monotonic()
+    accept.run(db, pack, AcceptancePolicy(), lambda: week.at)
+    if report.problems:
+        raise RuntimeError(report.problems[0])
+    return WeekCost(
+        day=str(week.day),
+        requests=site.asked - asked,
+        changed=site.sent - sent,
+        ingest_s=between - began,
+        accept_s=time.monotonic() - between,
+    )
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+def _outcome(label: Label, claims: Sequence[tuple[Ruling, Evidence]], pack: Pack) -> Outcome:
+    for ruling, said in claims:
+        if (
+            str(said.fetched_at.date()) == label.date
+            and said.url.endswith(f"/{label.path}")
+            and said.claim.relation == label.relation
+        ):
+            verdict = _verdict(label, ruling, said.claim.object, pack)
+            return Outcome(label, ruling.value, said.claim.object, said.reason, verdict)
+    return Outcome(label, "unseen", "", "", "missed" if label.object else "right")
+
+
+def _verdict(label: Label, ruling: Ruling, read: str, pack: Pack) -> str:
+    if ruling is not Ruling.ACCEPTED:
+        return "missed" if label.object else "right"
+    holder = pack.relations[label.relation].value is ValueKind.HOLDER
+    same = same_value if holder else same_spelling
+    return "right" if label.change and same(read, label.object) else "wrong"
+
+
+def _half(outcomes: Sequence[Outcome], name: str) -> Half:
+    ours = [one for one in outcomes if name in (one.label.half, "both")]
+    changes = [one for one in ours if one.label.object]
+    right = sum(one.verdict == "right" for one in changes)
+    wrong = sum(one.verdict == "wrong" for one in ours)
+    return Half(
+        changes=len(changes),
+        right=right,
+        missed=sum(one.verdict == "missed" for one in changes),
+        wrong=wrong,
+        precision=right / max(right + wrong, 1),
+        recall=right / max(len(changes), 1),
+        by_relation={
+            relation: dict(
+                Counter(
+                    one.verdict if one.label.object or one.verdict == "wrong" else "no change"
+                    for one in ours
+                    if one.label.relation == relation
+                )
+            )
+            for relation in RELATIONS.values()
+        },
+    )
+
+
+def _cost(weeks: Sequence[WeekCost]) -> dict[str, float]:
+    return {
+        "weeks": len(weeks),
+        "requests": statistics.median(week.requests for week in weeks),
+        "changed": statistics.median(week.changed for week in weeks),
+        "ingest_s": statistics.median(week.ingest_s for week in weeks),
+        "accept_s": statistics.median(week.accept_s for week in weeks),
+    }
