@@ -47,10 +47,11 @@ class Week:
 
 @dataclass(frozen=True)
 class History:
-    """All documents as they were at first, and what each week changed."""
+    """All documents as they were at first, what each week changed, and which changes are known."""
 
     first: Mapping[_Slot, str]
     weeks: tuple[Week, ...]
+    recorded: frozenset[tuple[str, str, str]]  #: day, path, relation
 
     @property
     def paths(self) -> list[str]:
@@ -75,7 +76,12 @@ def read_history(folder: Path) -> History:
             _bridge(events, slot, one["old"], now[slot][0], days[: days.index(day)])
         events[day][slot] = one["new"]
         now[slot] = day, one["new"]
-    return History(first, tuple(Week(day, events[day]) for day in days))
+    recorded = frozenset(
+        (one["date"], one["path"], RELATIONS[one["field"]])
+        for one in changes
+        if one["field"] in RELATIONS
+    )
+    return History(first, tuple(Week(day, events[day]) for day in days), recorded)
 
 
 def _bridge(

@@ -97,22 +97,41 @@ def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
             claims = facts.claims_with_evidence(tx)
     finally:
         db.dispose()
-    outcomes = [_outcome(label, claims, pack) for label in read_labels()]
+    labels = [
+        one for one in read_labels() if (one.date, one.path, one.relation) in history.recorded
+    ]
+    outcomes = [_outcome(label, claims, pack) for label in labels]
     return {
         "replay": {
             "documents": len(history.paths),
             "weeks": len(costs),
+            "changes": len(history.recorded),
+            "labelled": len(labels),
             "claims": dict(Counter(ruling.value for ruling, _ in claims)),
         },
         "halves": {name: asdict(_half(outcomes, name)) for name in ("open", "kept", "both")},
         "not_right": [asdict(one) for one in outcomes if one.verdict in ("missed", "wrong")],
         "cost": {"start": _cost(costs[:20]), "end": _cost(costs[-20:])},
         "weeks": [asdict(cost) for cost in costs],
+        "claims": [_told(ruling, said) for ruling, said in claims],
+    }
+
+
+def _told(ruling: Ruling, said: Evidence) -> dict[str, str]:
+    return {
+        "day": str(said.fetched_at.date()),
+        "subject": said.claim.subject,
+        "relation": said.claim.relation,
+        "old": said.claim.old_object,
+        "new": said.claim.object,
+        "quote": said.claim.quote,
+        "ruling": ruling.value,
+        "reason": said.reason,
     }
 
 
 def read_labels() -> list[Label]:
-    """Give the labelled sample."""
+    """Give the labelled sample of the changes from 2021 to 2026."""
     text = files(__package__).joinpath("data/factbook_sample.jsonl").read_text("utf-8")
     return [Label(**json.loads(line)) for line in text.splitlines()]
 
@@ -192,15 +211,16 @@ def _outcome(label: Label, claims: Sequence[tuple[Ruling, Evidence]], pack: Pack
             and said.url.endswith(f"/{label.path}")
             and said.claim.relation == label.relation
         ):
-            verdict = _verdict(label, ruling, said.claim.object, pack)
+            holder = pack.relations[label.relation].value is ValueKind.HOLDER
+            verdict = verdict_on(label, ruling, said.claim.object, holder=holder)
             return Outcome(label, ruling.value, said.claim.object, said.reason, verdict)
     return Outcome(label, "unseen", "", "", "missed" if label.object else "right")
 
 
-def _verdict(label: Label, ruling: Ruling, read: str, pack: Pack) -> str:
-    if ruling is not Ruling.ACCEPTED:
+def verdict_on(label: Label, ruling: str, read: str, *, holder: bool) -> str:
+    """Say whether a claim was treated as its label wants: right, missed or wrong."""
+    if ruling != Ruling.ACCEPTED:
         return "missed" if label.object else "right"
-    holder = pack.relations[label.relation].value is ValueKind.HOLDER
     same = same_value if holder else same_spelling
     return "right" if label.change and same(read, label.object) else "wrong"
 
