@@ -4,13 +4,17 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.feeds.kinds import Kind, feed, snapshot
+from kdpo_daemon.feeds.kinds import Kind, feed, snapshot, wikidata
 from kdpo_daemon.records import FeedKind
 
 #: The group of entry points in which a package names its kinds.
 GROUP = "kdpo_daemon.feed_kinds"
 
-_SHIPPED: dict[str, Kind] = {FeedKind.FEED: feed, FeedKind.SNAPSHOT: snapshot}
+_SHIPPED: dict[str, Kind] = {
+    FeedKind.FEED: feed,
+    FeedKind.SNAPSHOT: snapshot,
+    FeedKind.WIKIDATA: wikidata,
+}
 
 
 def kind_named(name: str) -> Kind:

@@ -160,7 +160,7 @@ def test_the_command_line_adds_a_snapshot_by_the_name_of_a_shipped_mapping(
     kdpo(tmp_path, "feeds", "add", "factbook", "--mapping", "factbook")
 
     (row,) = json.loads(kdpo(tmp_path, "feeds", "list", "--json").stdout)
-    assert (row["kind"], row["url"][-13:]) == ("snapshot", "{value}.json")
+    assert (row["kind"], row["url"][-12:]) == ("snapshot", "{value}.json")
 
 
 @pytest.mark.parametrize(
