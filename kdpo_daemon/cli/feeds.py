@@ -23,7 +23,10 @@ def add(  # noqa: PLR0913 - one option each
     name: str,
     url: Annotated[str, typer.Argument(help="May be left out if the mapping names it.")] = "",
     kind: Annotated[
-        str, typer.Option(help="feed (RSS, Atom), snapshot, or a plug-in's; or the mapping says.")
+        str,
+        typer.Option(
+            help="feed (RSS, Atom), snapshot, wikidata, or a plug-in's; or the mapping says."
+        ),
     ] = "",
     mapping: Annotated[
         str,

@@ -199,13 +199,15 @@ def same_holder(one: Reading, other: Reading) -> bool:
     Publishers correct a name beyond what `same_value` knows (`Juan Antonio Briceno`, then `John
     Briceno`); of two holders who follow each other the second came later.
     """
+    if not (one.object and other.object):
+        return False
     if same_value(one.object, other.object):
         return True
     if one.since is None or one.since != other.since:
         return False
     short, long = sorted((_folded_words(one.object), _folded_words(other.object)), key=len)
     alike = sum(any(_nearly(word, candidate) for candidate in long) for word in short)
-    return 2 * alike >= len(short) > 0
+    return 2 * alike >= len(short)
 
 
 def same_spelling(one: str, other: str) -> bool:

@@ -10,6 +10,7 @@ from kdpo_daemon.facts.names import (
     read_date,
     read_holder,
     read_plain,
+    same_holder,
     same_spelling,
     same_value,
 )
@@ -223,6 +224,50 @@ def test_a_respelling_is_the_same_value(one: str, other: str) -> None:
 def test_another_person_is_another_value(one: str, other: str) -> None:
     assert not same_value(one, other)
     assert not same_value(other, one)
+
+
+# raw values, in the Factbook one after the other
+CORRECTED = [
+    ("President Xiomara CASTRO de Zelaya (since 27 January 2022)", "President Iris Xiomara CASTRO de Zelaya (since 27 January 2022)"),
+    ("Prime Minister Juan Antonio BRICENO (since 12 November 2020)", "Prime Minister John BRICEÑO (since 12 November 2020)"),
+    ("President Issac HERZOG (since 7 July 2021)", "President Isaac HERZOG (since 7 July 2021)"),
+]  # fmt: skip
+SUCCEEDED = [
+    ("President Ekaterini SAKELLAROPOULOU (since 13 March 2020)", "President Konstantinos TASOULAS (since 13 March 2020)"),
+    ("Premier LI Keqiang (since 16 March 2013)", "Premier LI Qiang (since 11 March 2023)"),
+    ("President Gurbanguly BERDIMUHAMEDOW (since 14 February 2007)", "President Serdar BERDIMUHAMEDOW (since 19 March 2022)"),
+    ("Prime Minister (vacant)", "Prime Minister (vacant)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), CORRECTED)
+def test_alike_names_since_the_same_day_are_one_holder(one: str, other: str) -> None:
+    assert same_holder(read_holder(one), read_holder(other))
+
+
+@pytest.mark.parametrize(("one", "other"), SUCCEEDED)
+def test_other_names_or_another_day_are_another_holder(one: str, other: str) -> None:
+    assert not same_holder(read_holder(one), read_holder(other))
+
+
+@pytest.mark.parametrize(
+    ("raw", "value", "note"),
+    [
+        ("Chisinau in Romanian (Kishinev in Russian)", "Chisinau", ""),
+        ("formerly, semi-presidential republic", "", "says what held before"),
+        ("previously parliamentary republic", "", "says what held before"),
+        (
+            "the United States does not recognize the Taliban government",
+            "",
+            "reads like a sentence",
+        ),
+        ("Laos or Lao PDR", "", "several values"),
+    ],
+)
+def test_what_is_no_single_value_that_holds_is_not_guessed(
+    raw: str, value: str, note: str
+) -> None:
+    assert (read_plain(raw).object, read_plain(raw).note) == (value, note)
 
 
 def test_spelling_means_case_accents_and_marks_but_no_letters() -> None:
