@@ -4,23 +4,21 @@ Runs the daemon's own Ingest and Accept on an empty database, and compares with 
 person gave to a random sample of the changes (`data/factbook_sample.jsonl`).  Trains nothing.
 """
 
-import json
 import statistics
 import time
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from random import Random
 
 from kdpo_daemon import packs
-from kdpo_daemon.bench.factbook import RELATIONS, History, Week, document, read_history
+from kdpo_daemon.bench.factbook import History, Week, document, read_history
+from kdpo_daemon.bench.labels import half_of, outcome_of, read_labels
 from kdpo_daemon.bench.server import Site
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
-from kdpo_daemon.facts.names import same_spelling, same_value
-from kdpo_daemon.facts.relations import Pack, ValueKind, read_pack
+from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
 from kdpo_daemon.records import Evidence, FeedKind, Ruling, Trust
 from kdpo_daemon.stages import Progress, accept
@@ -29,46 +27,6 @@ from kdpo_daemon.store import facts, feeds
 from kdpo_daemon.store.db import Database
 
 _FEED = "factbook"
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a person says about one change of the sample."""
-
-    half: str  #: open: looked at while the rules were made; kept: not
-    date: str
-    path: str
-    country: str
-    relation: str
-    old: str
-    new: str
-    change: bool  #: another holder, place, name or form than before
-    object: str  #: the value that then holds; "" for no change, and for "none"
-    kind: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a labelled change."""
-
-    label: Label
-    ruling: str  #: of its claim; "unseen" if the documents gave none
-    object: str
-    reason: str
-    verdict: str  #: right, missed, wrong (accepted, but no change or another value)
-
-
-@dataclass(frozen=True)
-class Half:
-    """How one half of the sample came out."""
-
-    changes: int  #: labelled as changes, to a value that can be taught
-    right: int
-    missed: int
-    wrong: int
-    precision: float  #: right / (right + wrong)
-    recall: float  #: right / changes
-    by_relation: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -100,7 +58,7 @@ def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
     labels = [
         one for one in read_labels() if (one.date, one.path, one.relation) in history.recorded
     ]
-    outcomes = [_outcome(label, claims, pack) for label in labels]
+    outcomes = [outcome_of(label, claims, pack) for label in labels]
     return {
         "replay": {
             "documents": len(history.paths),
@@ -109,7 +67,7 @@ def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
             "labelled": len(labels),
             "claims": dict(Counter(ruling.value for ruling, _ in claims)),
         },
-        "halves": {name: asdict(_half(outcomes, name)) for name in ("open", "kept", "both")},
+        "halves": {name: asdict(half_of(outcomes, name)) for name in ("open", "kept", "both")},
         "not_right": [asdict(one) for one in outcomes if one.verdict in ("missed", "wrong")],
         "cost": {"start": _cost(costs[:20]), "end": _cost(costs[-20:])},
         "weeks": [asdict(cost) for cost in costs],
@@ -128,12 +86,6 @@ def _told(ruling: Ruling, said: Evidence) -> dict[str, str]:
         "ruling": ruling.value,
         "reason": said.reason,
     }
-
-
-def read_labels() -> list[Label]:
-    """Give the labelled sample of the changes from 2021 to 2026."""
-    text = files(__package__).joinpath("data/factbook_sample.jsonl").read_text("utf-8")
-    return [Label(**json.loads(line)) for line in text.splitlines()]
 
 
 # ---------------------------------------------------------------- the replay
@@ -202,52 +154,6 @@ def _poll(db: Database, site: Site, week: Week, pack: Pack) -> WeekCost:
 
 
 # ---------------------------------------------------------------- the numbers
-
-
-def _outcome(label: Label, claims: Sequence[tuple[Ruling, Evidence]], pack: Pack) -> Outcome:
-    for ruling, said in claims:
-        if (
-            str(said.fetched_at.date()) == label.date
-            and said.url.endswith(f"/{label.path}")
-            and said.claim.relation == label.relation
-        ):
-            holder = pack.relations[label.relation].value is ValueKind.HOLDER
-            verdict = verdict_on(label, ruling, said.claim.object, holder=holder)
-            return Outcome(label, ruling.value, said.claim.object, said.reason, verdict)
-    return Outcome(label, "unseen", "", "", "missed" if label.object else "right")
-
-
-def verdict_on(label: Label, ruling: str, read: str, *, holder: bool) -> str:
-    """Say whether a claim was treated as its label wants: right, missed or wrong."""
-    if ruling != Ruling.ACCEPTED:
-        return "missed" if label.object else "right"
-    same = same_value if holder else same_spelling
-    return "right" if label.change and same(read, label.object) else "wrong"
-
-
-def _half(outcomes: Sequence[Outcome], name: str) -> Half:
-    ours = [one for one in outcomes if name in (one.label.half, "both")]
-    changes = [one for one in ours if one.label.object]
-    right = sum(one.verdict == "right" for one in changes)
-    wrong = sum(one.verdict == "wrong" for one in ours)
-    return Half(
-        changes=len(changes),
-        right=right,
-        missed=sum(one.verdict == "missed" for one in changes),
-        wrong=wrong,
-        precision=right / max(right + wrong, 1),
-        recall=right / max(len(changes), 1),
-        by_relation={
-            relation: dict(
-                Counter(
-                    one.verdict if one.label.object or one.verdict == "wrong" else "no change"
-                    for one in ours
-                    if one.label.relation == relation
-                )
-            )
-            for relation in RELATIONS.values()
-        },
-    )
 
 
 def _cost(weeks: Sequence[WeekCost]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdpo_daemon.app import silent
-from kdpo_daemon.bench import intake
+from kdpo_daemon.bench import intake, labels
 from kdpo_daemon.bench.factbook import document, read_history
 from kdpo_daemon.errors import SettingsError
 
@@ -92,11 +92,12 @@ def test_a_folder_without_the_record_is_named(tmp_path: Path) -> None:
 
 
 def test_the_sample_is_two_halves_of_a_hundred_with_an_object_for_changes_only() -> None:
-    labels = intake.read_labels()
+    sample = labels.read_labels()
 
-    assert [sum(label.half == half for label in labels) for half in ("open", "kept")] == [100, 100]
-    assert all(label.change for label in labels if label.object)
-    assert len({(label.date, label.path, label.relation) for label in labels}) == 200
+    halves = [sum(label.half == half for label in sample) for half in ("open", "kept")]
+    assert halves == [100, 100]
+    assert all(label.change for label in sample if label.object)
+    assert len({(label.date, label.path, label.relation) for label in sample}) == 200
 
 
 @pytest.mark.parametrize(
@@ -111,17 +112,17 @@ def test_the_sample_is_two_halves_of_a_hundred_with_an_object_for_changes_only()
 def test_a_labelled_change_is_right_only_with_its_object(
     ruling: str, read: str, verdict: str
 ) -> None:
-    label = intake.Label(
+    label = labels.Label(
         "open", "2024-07-04", PATH, "x", "head_of_government", "", "", True, "Dick Schoof", ""
     )
 
-    assert intake.verdict_on(label, ruling, read, holder=True) == verdict
+    assert labels.verdict_on(label, ruling, read, holder=True) == verdict
 
 
 def test_accepting_what_is_no_change_is_wrong() -> None:
-    label = intake.Label(
+    label = labels.Label(
         "open", "2024-07-04", PATH, "x", "head_of_government", "", "", False, "", "note"
     )
 
-    assert intake.verdict_on(label, "accepted", "Mark Rutte", holder=True) == "wrong"
-    assert intake.verdict_on(label, "rejected", "Mark Rutte", holder=True) == "right"
+    assert labels.verdict_on(label, "accepted", "Mark Rutte", holder=True) == "wrong"
+    assert labels.verdict_on(label, "rejected", "Mark Rutte", holder=True) == "right"
