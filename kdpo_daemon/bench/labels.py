@@ -62,6 +62,7 @@ def read_labels() -> list[Label]:
 
 
 def outcome_of(label: Label, claims: Sequence[tuple[Ruling, Evidence]], pack: Pack) -> Outcome:
+    """Find the claim that a labelled change led to, and judge it."""
     for ruling, said in claims:
         if (
             str(said.fetched_at.date()) == label.date
@@ -83,6 +84,7 @@ def verdict_on(label: Label, ruling: str, read: str, *, holder: bool) -> str:
 
 
 def half_of(outcomes: Sequence[Outcome], name: str) -> Half:
+    """Count the outcomes of one half, `open` or `kept`, or of `both`."""
     ours = [one for one in outcomes if name in (one.label.half, "both")]
     changes = [one for one in ours if one.label.object]
     right = sum(one.verdict == "right" for one in changes)
