@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import SequenceMatcher
 
 from kdpo_daemon.facts.titles import MARKS, MODIFIERS, is_title_word, split_titles
@@ -178,6 +178,7 @@ def _cased_piece(piece: str) -> str:
 # for a respelling; at 0.80 it finds 58, but Li Keqiang and Li Qiang become one.  A respelling
 # that is missed costs a needless edit, a change that is missed is lost: so the strict value.
 _NEARLY = 0.85
+_SAME_WEEK = timedelta(days=7)
 _LETTERS = str.maketrans("øłđðıŀ", "olddil", "'`\u2018\u2019\u02bb\u02bc")
 
 
@@ -194,16 +195,16 @@ def same_value(one: str, other: str) -> bool:
 
 
 def same_holder(one: Reading, other: Reading) -> bool:
-    """True when two readings are of one holder: `same_value`, or alike and since the same day.
+    """True when two readings are of one holder: `same_value`, or alike and since the same week.
 
     Publishers correct a name beyond what `same_value` knows (`Juan Antonio Briceno`, then `John
-    Briceno`); of two holders who follow each other the second came later.
+    Briceno`), and at times the day; of two who follow each other the second came much later.
     """
     if not (one.object and other.object):
         return False
     if same_value(one.object, other.object):
         return True
-    if one.since is None or one.since != other.since:
+    if not (one.since and other.since) or abs(one.since - other.since) > _SAME_WEEK:
         return False
     short, long = sorted((_folded_words(one.object), _folded_words(other.object)), key=len)
     alike = sum(any(_nearly(word, candidate) for candidate in long) for word in short)

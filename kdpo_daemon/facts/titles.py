@@ -25,6 +25,8 @@ MODIFIERS = "acting|interim|caretaker|transitional|transition"
 # Ranks and courtesies, which people leave out when they ask for somebody.
 _HONOURS = (
     r"(?:sr|lt|brig|maj|gen|col|cdre|adm|capt|cmdr|dr|mr|mrs|ms|hon|ret|prof)\.|\(ret\.?\)"
+    # without the full stop only what is no given name: Gen and Hon are
+    r"|(?:capt|cmdr|cdre|lt|maj|brig|dr|mr|mrs|ms)(?=\s)"
     "|(?:major |lieutenant |brigadier )?general|colonel|air commodore|air vice[ -]marshall?"
     "|captains?|commander|sir|dame|lady|sheikh|shaykh|sayyid|cardinal|ratu|tuanku|dato'?|datuk"
     "|tan sri|(?:arch)?bishop"
