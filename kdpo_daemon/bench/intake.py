@@ -1,7 +1,7 @@
 """The World Factbook's history, polled week by week over HTTP, and what intake made of it.
 
-Runs the daemon's own Ingest and Accept on an empty database, and compares with labels that a
-person gave to a random sample of the changes (`data/factbook_sample.jsonl`).  Trains nothing.
+Runs the daemon's own Ingest and Accept on an empty database, and compares with a random sample
+of the changes that was labelled by hand (`data/factbook_sample.jsonl`).  Trains nothing.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""What a person says about a random sample of changes, and how far a replay agrees.
+"""A random sample of changes, labelled by hand, and how far a replay agrees with it.
 
 Does not replay anything.
 """
@@ -17,7 +17,7 @@ from kdpo_daemon.records import Evidence, Ruling
 
 @dataclass(frozen=True)
 class Label:
-    """What a person says about one change of the sample."""
+    """One change of the sample, and what it is by hand."""
 
     half: str  #: open: looked at while the rules were made; kept: not
     date: str
