@@ -80,7 +80,8 @@ class App:
     def pack(self) -> Pack:
         """The shipped relations and the operator's own."""
         own = [_read(path, "intake.packs") for path in self.settings.intake.packs]
-        return read_pack([packs.text("relations.toml"), *own])
+        shipped = [packs.text(name) for name in packs.RELATIONS]
+        return read_pack([*shipped, *own])
 
     @cached_property
     def curriculum(self) -> Curriculum:

@@ -4,6 +4,7 @@ Frozen records and enums only: no behaviour beyond a derived name, no input or o
 All times are timezone-aware UTC.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +17,14 @@ class Trust(StrEnum):
 
     AUTO = "auto"  #: its claims are accepted when the rules allow
     MANUAL = "manual"  #: its claims are held for a person
+
+
+class FeedKind(StrEnum):
+    """How a feed's documents are read; a plug-in may bring kinds of other names."""
+
+    FEED = "feed"  #: RSS or Atom: entries that carry facts
+    SNAPSHOT = "snapshot"  #: JSON that says how things are; its changes are the facts
+    WIKIDATA = "wikidata"  #: entities of a Wikibase; changed best-rank statements are the facts
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,19 @@ class Feed:
     last_polled_at: datetime | None = None
     failures: int = 0
     last_error: str | None = None
+    kind: str = FeedKind.FEED  #: a FeedKind, or the name of a plug-in's kind
+    options: Mapping[str, object] = field(default_factory=dict)  #: what the kind needs; it checks
+
+
+@dataclass(frozen=True)
+class Page:
+    """One URL of a feed: what to ask its server with again, and what was read of it last."""
+
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+    #: by an entry's key, the last value that named something
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

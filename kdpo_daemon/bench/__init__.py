@@ -1,1 +1,1 @@
-"""Measurements that anybody can repeat: each gives numbers, none decides anything."""
+"""Published numbers: what `kdpo bench` measures, on real data, with the daemon's own stages."""

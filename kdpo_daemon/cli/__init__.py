@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kdpo_daemon import __version__
-from kdpo_daemon.cli import facts, feeds, relations, rulings, running, versions
+from kdpo_daemon.cli import bench, facts, feeds, relations, rulings, running, versions
 from kdpo_daemon.cli.options import complaints
 from kdpo_daemon.errors import KdpoError
 from kdpo_daemon.telemetry import configure_logging
@@ -27,6 +27,7 @@ cli.add_typer(feeds.cli, name="feeds")
 rulings.add_to(facts.cli)
 cli.add_typer(facts.cli, name="facts")
 cli.add_typer(relations.cli, name="relations")
+cli.add_typer(bench.cli, name="bench")
 versions.add_to(cli)
 
 

@@ -1,24 +1,37 @@
 """Commands about feeds."""
 
+import tomllib
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kdpo_daemon import show
+from kdpo_daemon import packs, show
 from kdpo_daemon.app import clock
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.records import Trust
+from kdpo_daemon.feeds.registry import kind_named
+from kdpo_daemon.records import FeedKind, Trust
 from kdpo_daemon.store import audit, feeds
 
 cli = typer.Typer(help="Where changed facts come from.", no_args_is_help=True)
 
 
 @cli.command("add")
-def add(
+def add(  # noqa: PLR0913 - one option each
     ctx: typer.Context,
     name: str,
-    url: str,
+    url: Annotated[str, typer.Argument(help="May be left out if the mapping names it.")] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="feed (RSS, Atom), snapshot, wikidata, or a plug-in's; or the mapping says."
+        ),
+    ] = "",
+    mapping: Annotated[
+        str,
+        typer.Option(help="What to read: a TOML file, or the name of a shipped one: factbook."),
+    ] = "",
     every: Annotated[int, typer.Option(help="Seconds between polls.")] = 3600,
     trust: Annotated[
         Trust, typer.Option(help="auto: rules decide; manual: held for a person.")
@@ -28,14 +41,20 @@ def add(
     ] = False,
 ) -> None:
     """Poll a feed from now on.  The same name and URL again changes its options."""
+    options = _mapping(mapping)
+    kind = kind or str(options.get("kind", FeedKind.FEED))
+    url = url or str(options.get("url", ""))
     if not url.startswith(("http://", "https://")):
         raise SettingsError(
-            "only http and https are polled", subject=url, hint="give a feed's URL"
+            "only http and https are polled", subject=url or name, hint="give a feed's URL"
         )
+    rest = {key: value for key, value in options.items() if key not in ("kind", "url")}
     now = clock()
     with app_of(ctx).ready_db().begin() as tx:
-        feed = feeds.add_feed(tx, name, url, trust, every, allow_private, now)
-        audit.record(tx, actor(), "feed.added", f"feed:{feed.name}", {"url": url}, now)
+        feed = feeds.add_feed(tx, name, url, trust, every, allow_private, now, kind, rest)
+        kind_named(kind).urls(feed)  # a mapping that cannot be used is refused now, not in a poll
+        detail: dict[str, object] = {"url": url, "kind": kind}
+        audit.record(tx, actor(), "feed.added", f"feed:{feed.name}", detail, now)
     console.print(f"{name} will be polled every {every} s.")
 
 
@@ -47,6 +66,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     rows = [
         {
             "name": feed.name,
+            "kind": feed.kind,
             "url": feed.url,
             "trust": feed.trust,
             "enabled": feed.enabled,
@@ -70,3 +90,18 @@ def poll(ctx: typer.Context, name: str, as_json: Json = False) -> None:
     for problem in reports[0].problems:
         complain(problem)
         raise typer.Exit(ATTENTION)
+
+
+def _mapping(name: str) -> dict[str, object]:
+    """Read a mapping: a shipped one by its name, or a file.  {} when none is given."""
+    if not name:
+        return {}
+    try:
+        shipped = name in packs.mappings()
+        text = packs.text(f"mappings/{name}.toml") if shipped else Path(name).read_text("utf-8")
+        return tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        hint = f"give a TOML file, or one of {', '.join(packs.mappings())}"
+        raise SettingsError(f"cannot be read: {error}", subject=name, hint=hint) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"not valid TOML: {error}", subject=name) from error

@@ -5,10 +5,11 @@ explicitly (see docs/feed-format.md); does not extract facts from free text.
 """
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 
 from kdpo_daemon.errors import SourceError
-from kdpo_daemon.facts.names import Reading, read_date, read_holder, read_plain
+from kdpo_daemon.facts.names import Reading, read_date, read_holder, read_plain, same_holder
 from kdpo_daemon.facts.relations import Pack, ValueKind
 from kdpo_daemon.facts.texts import clean, content_hash
 from kdpo_daemon.records import Claim, Entry, RawFact
@@ -21,14 +22,18 @@ def claims_of(entry: Entry, pack: Pack) -> list[Claim]:
     fact = entry.fact
     if fact is None:
         return []
-    new = _read(fact.new, fact.relation, pack)
+    read = _reader(fact, pack)
+    new, old = read(fact.new), read(fact.old) if fact.old else Reading("")
+    # one holder, so one name: the claim then says that nothing but a spelling changed
+    same = read is read_holder and same_holder(new, old)
+    before = new.object if same else old.object
     return [
         Claim(
             subject=fact.subject,
             relation=fact.relation,
             role=new.role,
             object=new.object,
-            old_object=_read(fact.old, fact.relation, pack).object if fact.old else "",
+            old_object=before,
             valid_from=new.since or read_date(fact.valid_from) or entry.published_at,
             quote=fact.new,
             note=new.note,
@@ -36,11 +41,11 @@ def claims_of(entry: Entry, pack: Pack) -> list[Claim]:
     ]
 
 
-def _read(raw: str, relation: str, pack: Pack) -> Reading:
-    known = pack.relations.get(relation)
+def _reader(fact: RawFact, pack: Pack) -> Callable[[str], Reading]:
+    known = pack.relations.get(fact.relation)
     # a relation without templates may get some later: until then the value's own form decides
-    holder = known.value is ValueKind.HOLDER if known else "(since" in raw
-    return read_holder(raw) if holder else read_plain(raw)
+    holder = known.value is ValueKind.HOLDER if known else "(since" in fact.new
+    return read_holder if holder else read_plain
 
 
 def entry_of_line(line: str, number: int) -> Entry:

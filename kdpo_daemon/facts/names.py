@@ -10,8 +10,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import SequenceMatcher
+
+from kdpo_daemon.facts.titles import MARKS, MODIFIERS, is_title_word, split_titles
 
 
 @dataclass(frozen=True)
@@ -24,48 +26,24 @@ class Reading:
     note: str = ""  #: "acting", "vacant", "several holders", "cannot be read as a name", ...
 
 
-_MARKS = "-'`\u2018\u2019"  # hyphen and apostrophes: what a word of a name may be joined with
-# What may stand before a name.  An office gives the role; the first one counts.
-_OFFICES = (
-    "prime minister|vice president|president of the government|(?:president|chairman|chairperson)"
-    " of (?:the )?(?:council of ministers|presidency|executive council|territorial council"
-    "|territorial assembly)|president|premier|chief minister|first minister|minister of state"
-    "|secretary of state|chief executive officer|chief executive|taoiseach|federal chancellor"
-    "|chancellor|king|queen|emperor|empress|sultan|amir|emir|grand duke|crown prince|prince|pope"
-    "|governor[ -]general|governor|high commissioner|administrator|ambassador|charg[eé] d'affaires"
-    "|chairperson|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
-    "|head of government|foreign minister|minister for foreign affairs"
-    "|minister of (?:foreign affairs|(?:the )?interior|defense|finance)"
-)
-# An officer who is not the real thing: noted, and left out of the role.
-_MODIFIERS = "acting|interim|caretaker|transitional|transition"
-# Ranks and courtesies, which people leave out when they ask for somebody.
-_HONOURS = (
-    r"(?:sr|lt|brig|maj|gen|col|cdre|adm|capt|cmdr|dr|mr|mrs|ms|hon|ret|prof)\.|\(ret\.?\)"
-    "|(?:major |lieutenant |brigadier )?general|colonel|air commodore|air vice[ -]marshall?"
-    "|captain|commander|sir|dame|lady|sheikh|shaykh|sayyid|cardinal|ratu|tuanku|dato'?|datuk"
-    "|tan sri"
-)
-_TITLE = re.compile(
-    rf"(?:(?P<office>{_OFFICES})|{_MODIFIERS}|{_HONOURS}|and\b)(?:,|\b|(?<=[.)]))\s*(?![{_MARKS}])",
-    re.IGNORECASE,
-)
-# Words that only a title has.  Left in a name, they say that the title was not understood.
-_TITLE_WORD = re.compile(
-    "(?:vice-|co-vice-)?(?:president|minister|chair(?:man|person)?|leader|council|commissioner"
-    "|prime|premier|chief|executive|secretary|director|head|deputy|vice|co-vice|speaker|marshal|government|state)",
-    re.IGNORECASE,
-)
 # The first holder's part of the value ends here.
 _REST = re.compile(
     r";|\((?=[^()]*\d)|,?\s*\(?\b(?:note\b|also spelled|represented by|resigned\b|in caretaker"
-    r"|is the\b|serving as|since\b)"
+    r"|is the\b|is effectively\b|serv(?:ing|es) as|since\b)"
 )
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _DATE = re.compile(rf"(?:(?:(\d{{1,2}}) )?\b({'|'.join(_MONTHS)})[a-z]*\.?|since) (\d{{4}})\b")
 _SEVERAL = re.compile(r"\bco-?(?:chiefs?|princes?)\b", re.IGNORECASE)
 _NOT_YET = re.compile(r"\w[- ](?:elect|designate)\b", re.IGNORECASE)
-_UNSURE = re.compile(rf"\b(?:{_MODIFIERS})\b", re.IGNORECASE)
+_FORMER = re.compile(r"(?:formerly|previously|former)\b", re.IGNORECASE)
+_NO_LONGER = "says what held before"
+# Another holder of the same rank; the first one's part has dates and representatives of its own.
+_ANOTHER = re.compile(r"[;,]? and (?=(?:\w+ )?co-?princes?\b)", re.IGNORECASE)
+# A name in two languages, `Chisinau in Romanian (Kishinev in Russian)`.
+_IN_LANGUAGES = re.compile(r"(.+) in [A-Z]\w+ \([^()]+ in [A-Z]\w+\)$")
+# What a sentence has and a value has not.
+_VERB = re.compile(r"\b(?:is|are|was|were|does|do|did|has|have|had|will)\b")
+_UNSURE = re.compile(rf"\b(?:{MODIFIERS})\b", re.IGNORECASE)
 # Words of a name that are written small.
 _PARTICLE = re.compile(
     "a[ltnsd]|bint?|ibni?|bte|d[aeiou]|das|dos|del|della|de[rn]|van|von|te[nr]|[yei]|ould|zu|a[vf]"
@@ -74,33 +52,59 @@ _NUMERAL = re.compile(r"[IVX]+")
 
 
 def read_holder(raw: str) -> Reading:
-    """Give the first holder of an office as clean words, "Dick SCHOOF" as "Dick Schoof"."""
+    """Give the first holder of an office as clean words, "Dick SCHOOF" as "Dick Schoof".
+
+    Several who hold it together are one object, "Denise Bronzetti and Italo Righi".
+    """
     text = _plain(raw)
-    head = _REST.split(text, maxsplit=1)[0].strip(" ,")
+    heads = [
+        _REST.split(one, maxsplit=1)[0].strip(" ,").rstrip(" (") for one in _ANOTHER.split(text)
+    ]
     first = text.split(";")[0]
     since = _since(first[first.find("since") :]) or _since(first)
+    role, name = _holders(heads)
+    why = _nobody(heads[0])
+    if why or not name:
+        several = " and " in heads[0] or _SEVERAL.search(heads[0])
+        unread = "several holders" if several else "cannot be read as a name"
+        return Reading("", role, since, why or unread)
     modifiers = {m.lower() for m in _UNSURE.findall(first)}
-    role, name = _split_titles(head)
-    note = ", ".join(sorted(modifiers))
-    if _SEVERAL.search(text.split(" of ")[0]) or " and " in f" {name} ":
-        return Reading("", role, since, "several holders")
+    return Reading(name, role, since, ", ".join(sorted(modifiers)))
+
+
+def _nobody(head: str) -> str:
+    """Say why a value names nobody who is in office; "" if it may."""
     if re.search(r"\b(?:vacant|none)\b", head, re.IGNORECASE):
-        return Reading("", role, since, "vacant")
+        return "vacant"
     if _NOT_YET.search(head):
-        return Reading("", role, since, "not in office yet")
+        return "not in office yet"
+    return _NO_LONGER if _FORMER.match(head) else ""
+
+
+def _holders(heads: Sequence[str]) -> tuple[str, str]:
+    """Give role and name of one holder, or of all who hold an office together."""
+    role, name = split_titles(heads[0])
     words = _name_words(name)
-    if not words:
-        return Reading("", role, since, "cannot be read as a name")
-    return Reading(" ".join(words), role, since, note)
+    if len(heads) == 1 and words and not _SEVERAL.search(heads[0]):
+        return role, " ".join(words)
+    each = heads if len(heads) > 1 else heads[0].split(" and ")
+    names = [_name_words(split_titles(one)[1]) for one in each]
+    if len(names) > 1 and all(len(words) > 1 for words in names):
+        return "", " and ".join(map(" ".join, names))
+    return role, ""
 
 
 def read_plain(raw: str) -> Reading:
     """Give a value that is no office holder: what stands before notes and parentheses."""
     text = re.sub(r"\s*[;:,(]?\s*\bnote\b.*", "", _plain(raw))
-    text = re.sub(r"\([^()]*\)?", "", text)
-    parts = [part.strip() for part in re.split(r"[;,] ", f"{text} ") if part.strip(" ;,")]
+    text = re.sub(r"\([^()]*\)?", "", _IN_LANGUAGES.sub(r"\1", text))
+    if _FORMER.match(text):
+        return Reading("", note=_NO_LONGER)
+    parts = [part.strip() for part in re.split(r"[;,] | or ", f"{text} ") if part.strip(" ;,")]
     if len(parts) != 1:
         return Reading("", note="several values" if parts else "empty")
+    if _VERB.search(parts[0]):
+        return Reading("", note="reads like a sentence")
     return Reading(_fold_spaces(parts[0]).strip(" ;,."))
 
 
@@ -134,26 +138,10 @@ def _since(text: str) -> datetime | None:
         return None
 
 
-def _split_titles(head: str) -> tuple[str, str]:
-    """`Acting Prime Minister Dr. X` -> ("prime minister", "X")."""
-    # A gloss after the title, `Taoiseach (Prime Minister)`, is the role that others understand.
-    gloss = re.match(rf"\w+ \(({_OFFICES})\)\s*", head, re.IGNORECASE)
-    if gloss:
-        return gloss[1].lower(), head[gloss.end() :]
-    head = _fold_spaces(
-        re.sub(r"\((?!ret\b|vacant)[^()]*\)|\[.*?\]", " ", head, flags=re.IGNORECASE)
-    )
-    role = ""
-    while match := _TITLE.match(head):
-        role = role or (match["office"] or "").lower()
-        head = head[match.end() :]
-    return role, head
-
-
 def _name_words(name: str) -> list[str]:
     """Give the words of a name in usual case; none if it does not look like a name."""
     words = re.sub(r" of (?:the )?[A-Z].*|, .*|(?<!Jr)\.$", "", name.strip(" ,:")).split()
-    if not words or any(_TITLE_WORD.fullmatch(w) and not w.isupper() for w in words):
+    if not words or any(map(is_title_word, words)):
         return []
     cased = [_cased(word, first=n == 0) for n, word in enumerate(words)]
     named = [_starts_like_a_name(word) for word in cased]
@@ -163,8 +151,8 @@ def _name_words(name: str) -> list[str]:
 
 def _starts_like_a_name(word: str) -> bool:
     # `al-Asad`, `d'Arc` and `'Akilisi` too
-    start = re.sub(rf"^(?:[a-z]{{1,3}}[{_MARKS}]|[{_MARKS}])", "", word)
-    return start[:1].isupper() and not re.search(rf"[^{_MARKS}.\w]|[\d_]", start)
+    start = re.sub(rf"^(?:[a-z]{{1,3}}[{MARKS}]|[{MARKS}])", "", word)
+    return start[:1].isupper() and not re.search(rf"[^{MARKS}.\w]|[\d_]", start)
 
 
 def _cased(word: str, *, first: bool) -> str:
@@ -173,7 +161,7 @@ def _cased(word: str, *, first: bool) -> str:
         return word.lower()
     if _NUMERAL.fullmatch(word) and not first:
         return word
-    pieces = re.split(f"([{_MARKS}])", word)
+    pieces = re.split(f"([{MARKS}])", word)
     return "".join(_cased_piece(piece) for piece in pieces)
 
 
@@ -190,6 +178,7 @@ def _cased_piece(piece: str) -> str:
 # for a respelling; at 0.80 it finds 58, but Li Keqiang and Li Qiang become one.  A respelling
 # that is missed costs a needless edit, a change that is missed is lost: so the strict value.
 _NEARLY = 0.85
+_SAME_WEEK = timedelta(days=7)
 _LETTERS = str.maketrans("øłđðıŀ", "olddil", "'`\u2018\u2019\u02bb\u02bc")
 
 
@@ -203,6 +192,23 @@ def same_value(one: str, other: str) -> bool:
         return True
     short, long = sorted((_folded_words(one), _folded_words(other)), key=len)
     return len(short) >= 2 and _nearly(short[0], long[0]) and _all_in_order(short[1:], long[1:])
+
+
+def same_holder(one: Reading, other: Reading) -> bool:
+    """True when two readings are of one holder: `same_value`, or alike and since the same week.
+
+    Publishers correct a name beyond what `same_value` knows (`Juan Antonio Briceno`, then `John
+    Briceno`), and at times the day; of two who follow each other the second came much later.
+    """
+    if not (one.object and other.object):
+        return False
+    if same_value(one.object, other.object):
+        return True
+    if not (one.since and other.since) or abs(one.since - other.since) > _SAME_WEEK:
+        return False
+    short, long = sorted((_folded_words(one.object), _folded_words(other.object)), key=len)
+    alike = sum(any(_nearly(word, candidate) for candidate in long) for word in short)
+    return 2 * alike >= len(short)
 
 
 def same_spelling(one: str, other: str) -> bool:

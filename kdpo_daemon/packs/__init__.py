@@ -2,6 +2,15 @@
 
 from importlib.resources import files
 
+#: The shipped packs of relations, in the order in which they are read.
+RELATIONS = ("relations.toml", "countries.toml")
+
+
+def mappings() -> list[str]:
+    """Give the names of the shipped mappings for feeds of other kinds than RSS and Atom."""
+    folder = files(__name__).joinpath("mappings")
+    return sorted(one.name.removesuffix(".toml") for one in folder.iterdir())
+
 
 def text(name: str) -> str:
     """Give a shipped file's text, for example `relations.toml`."""

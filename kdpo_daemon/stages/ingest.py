@@ -4,31 +4,46 @@ One feed's failure is that feed's alone, except that a server which asks for few
 left alone with all its feeds.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from random import Random
 
-from kdpo_daemon.errors import SourceError
+from kdpo_daemon.errors import SettingsError, SourceError
 from kdpo_daemon.facts.claims import claims_of, entry_of_line
 from kdpo_daemon.facts.relations import Pack
 from kdpo_daemon.feeds.fetch import FetchPolicy, fetch, host_of, next_poll
-from kdpo_daemon.feeds.parse import parse
-from kdpo_daemon.records import Claim, Entry, Feed, Fetched, Trust
+from kdpo_daemon.feeds.kinds import Kind
+from kdpo_daemon.feeds.registry import kind_named
+from kdpo_daemon.feeds.rounds import Round
+from kdpo_daemon.records import Claim, Entry, Feed, Fetched, Page, Trust
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import audit, feeds
 from kdpo_daemon.store.db import Database
 
+#: A feed of many URLs is left until its next poll after this many of them failed.
+_GIVE_UP = 3
+
+
+@dataclass(frozen=True)
+class PageRead:
+    """One document of a feed, what it asserts, and what to remember of its page."""
+
+    fetched: Fetched
+    said: tuple[tuple[Entry, list[Claim]], ...]
+    page: Page
+    last: bool  #: of the feed's documents; the next poll is counted from it
+
 
 @dataclass(frozen=True)
 class Polled:
-    """What a feed gave: an answer and what it asserts, or an error."""
+    """What a feed gave: its documents, and the first error if there was one."""
 
     feed: Feed
-    outcome: Fetched | SourceError
-    said: tuple[tuple[Entry, list[Claim]], ...] = ()
+    pages: tuple[PageRead, ...] = ()
+    error: SourceError | None = None
 
 
 @dataclass(frozen=True)
@@ -48,40 +63,79 @@ class Ingest:
             due = [feeds.get_feed(tx, only)] if only else feeds.due_feeds(tx, self.clock())
         counts: Counter[str] = Counter()
         problems: list[str] = []
-        round_ = Round(due)
-        for polled in round_.results(self._poll, self.policy.at_once):
+        round_: Round[Polled] = Round(due)
+        for polled in round_.results(self._task, self.policy.at_once):
             self.progress(f"polled {polled.feed.name}", round_.done, len(due))
-            if isinstance(polled.outcome, SourceError):
+            for page in polled.pages:
+                counts += self._record(polled.feed, page)
+            if polled.error:
                 counts["failed"] += 1
-                counts["paused"] += self._failed(polled.feed, polled.outcome, round_)
-                problems.append(str(polled.outcome))
-            else:
-                counts += self._record(polled, polled.outcome)
+                counts["paused"] += self._failed(polled.feed, polled.error, round_)
+                problems.append(str(polled.error))
         return Report("ingest", dict(counts), tuple(problems))
 
-    def _poll(self, feed: Feed) -> Polled:
+    def _task(self, feed: Feed) -> Callable[[], Polled]:
+        with self.db.begin() as tx:
+            known = feeds.pages_of(tx, feed.id)
+        return partial(self._poll, feed, known)
+
+    def _poll(self, feed: Feed, known: Mapping[str, Page]) -> Polled:
         """Fetch and read; runs beside others, so it touches neither database nor chance."""
         try:
-            fetched = fetch(feed, self.policy, now=self.clock())
-            read = fetched.body is not None
-            entries = parse(feed.name, fetched, self.policy.max_entries) if read else []
+            kind, urls = _kind(feed)
         except SourceError as error:
-            return Polled(feed, error)
-        said = tuple((entry, claims_of(entry, self.pack)) for entry in entries)
-        return Polled(feed, fetched, said)
+            return Polled(feed, error=error)
+        read: list[PageRead] = []
+        failed: list[SourceError] = []
+        for place, url in enumerate(urls, 1):
+            page = known.get(url) or Page(url, feed.etag, feed.last_modified)
+            try:
+                read += self._read(feed, kind, page, last=place == len(urls))
+            except SourceError as error:
+                failed.append(error)
+                if error.busy or len(failed) == _GIVE_UP:
+                    break
+        if not failed:
+            return Polled(feed, tuple(read))
+        first = failed[0] if len(urls) == 1 else _one_of_many(failed[0], urls)
+        return Polled(feed, tuple(read), first)
 
-    def _record(self, polled: Polled, fetched: Fetched) -> Counter[str]:
+    def _read(self, feed: Feed, kind: Kind, page: Page, *, last: bool) -> list[PageRead]:
+        fetched = self._fetch(feed, page)
+        if fetched.body is None and not last:
+            return []  # nothing to put down; the last URL sets the time of the next poll
+        entries: list[Entry] = []
+        values = page.values
+        if fetched.body is not None:
+            limit = self.policy.max_entries
+            reading = kind.read(feed, fetched, page, limit, lambda url: self._ask(feed, url))
+            entries, values = reading.entries, reading.values
+        said = tuple((entry, claims_of(entry, self.pack)) for entry in entries)
+        after = Page(page.url, fetched.etag, fetched.last_modified, _kept(values, said, page))
+        return [PageRead(fetched, said, after, last)]
+
+    def _fetch(self, feed: Feed, page: Page) -> Fetched:
+        asked = replace(feed, url=page.url, etag=page.etag, last_modified=page.last_modified)
+        return fetch(asked, self.policy, now=self.clock())
+
+    def _ask(self, feed: Feed, url: str) -> bytes:
+        return self._fetch(feed, Page(url)).body or b""
+
+    def _record(self, feed: Feed, read: PageRead) -> Counter[str]:
         now = self.clock()
-        feed = polled.feed
-        at = next_poll(feed, fetched, self.policy, now, self.rng)
+        fetched, at = read.fetched, feed.next_poll_at
+        if read.last:
+            at = next_poll(feed, fetched, self.policy, now, self.rng)
+        # the feed's own row knows the validators of its one document
+        page = None if read.page.url == feed.url and not read.page.values else read.page
         with self.db.begin() as tx:
-            counts = feeds.record_poll(tx, feed.id, fetched, polled.said, now, at)
+            counts = feeds.record_poll(tx, feed.id, fetched, read.said, now, at, page)
             if counts.new or counts.changed:
                 detail: dict[str, object] = {"new": counts.new, "changed": counts.changed}
                 audit.record(tx, "daemon", "feed.polled", f"feed:{feed.name}", detail, now)
         return Counter(new=counts.new, changed=counts.changed)
 
-    def _failed(self, feed: Feed, error: SourceError, round_: "Round") -> int:
+    def _failed(self, feed: Feed, error: SourceError, round_: Round[Polled]) -> int:
         """Put down a failure; give how many more feeds of the host are put off because of it."""
         now = self.clock()
         at = next_poll(feed, error, self.policy, now, self.rng)
@@ -97,43 +151,40 @@ class Ingest:
         return len(others)
 
 
-class Round:
-    """Feeds that are polled side by side, of one host one at a time.
+def _kind(feed: Feed) -> tuple[Kind, list[str]]:
+    """Give a feed's kind and URLs; options that it cannot use are that feed's failure."""
+    try:
+        kind = kind_named(feed.kind)
+        return kind, kind.urls(feed)
+    except SettingsError as error:
+        raise SourceError(str(error), subject=f"feed {feed.name}", hint="add it again") from error
 
-    A result is handed out before more are asked for, so memory holds a few documents, however
-    many feeds there are.
+
+def _one_of_many(error: SourceError, urls: list[str]) -> SourceError:
+    """Give the error of one URL as that of its feed, which the others keep going."""
+    return SourceError(
+        f"one of its {len(urls)} URLs failed: {error.message}",
+        subject=error.subject,
+        hint=error.hint,
+        retry_after=error.retry_after,
+        busy=error.busy,
+    )
+
+
+def _kept(
+    values: Mapping[str, str], claims: Sequence[tuple[Entry, Sequence[Claim]]], page: Page
+) -> dict[str, str]:
+    """Give the values to compare with next time: of each key the last that named something.
+
+    "vacant", or words that cannot be read, must not make the next holder look new when it is the
+    one from before.
     """
-
-    def __init__(self, due: Sequence[Feed]) -> None:
-        self.done = 0
-        self._waiting: dict[str, deque[Feed]] = {}
-        for feed in due:
-            self._waiting.setdefault(host_of(feed), deque()).append(feed)
-
-    def drop(self, host: str) -> list[Feed]:
-        """Give the feeds of a host that still wait; they wait no more."""
-        return list(self._waiting.pop(host, ()))
-
-    def results(self, poll: Callable[[Feed], Polled], at_once: int) -> Iterator[Polled]:
-        """Give each feed's result as it comes."""
-        running: dict[Future[Polled], str] = {}
-        with ThreadPoolExecutor(at_once, thread_name_prefix="poll") as pool:
-            while self._waiting or running:
-                for feed in self._next(set(running.values()), at_once - len(running)):
-                    running[pool.submit(poll, feed)] = host_of(feed)
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    del running[future]
-                    self.done += 1
-                    yield future.result()
-
-    def _next(self, busy: set[str], room: int) -> list[Feed]:
-        free = [host for host in self._waiting if host not in busy][:room]
-        chosen = [self._waiting[host].popleft() for host in free]
-        for host in free:
-            if not self._waiting[host]:
-                del self._waiting[host]
-        return chosen
+    unread = {
+        entry.key
+        for entry, said in claims
+        if entry.key in page.values and not any(claim.object for claim in said)
+    }
+    return {key: page.values[key] if key in unread else new for key, new in values.items()}
 
 
 def take_lines(db: Database, name: str, body: bytes, pack: Pack, actor: str, clock: Clock) -> int:

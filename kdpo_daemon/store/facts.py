@@ -33,6 +33,21 @@ from kdpo_daemon.store.tables import (
 )
 
 
+def claims_with_evidence(tx: Session) -> list[tuple[Ruling, Evidence]]:
+    """Give every claim with what became of it and where it is from, oldest first."""
+    rows = tx.exec(
+        select(ClaimRow, EntryRow, FeedRow, DocumentRow)
+        .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
+        .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
+        .join(DocumentRow, col(EntryRow.document_id) == DocumentRow.id)
+        .order_by(col(ClaimRow.id))
+    )
+    return [
+        (claim.ruling, _evidence(claim, entry, feed, document))
+        for claim, entry, feed, document in rows
+    ]
+
+
 def decide(tx: Session, claim_id: int, decision: Decision, now: datetime) -> int | None:
     """Put down a decision; give the id of the fact that an accepted claim became.
 
@@ -153,19 +168,6 @@ def evidence(tx: Session, fact_id: int) -> bytes:
 def story(tx: Session, fact_id: int) -> FactStory:
     """Give all that is on record about a fact, from its evidence to the servers."""
     claim, entry, feed, document = _origin(tx, fact_id)
-    said = record_of(
-        Evidence,
-        claim,
-        feed=feed.name,
-        url=document.url,
-        fetched_at=document.fetched_at,
-        sha256=document.sha256,
-        key=entry.key,
-        title=entry.title,
-        link=entry.link,
-        published_at=entry.published_at,
-        claim=record_of(Claim, claim),
-    )
     taught_by = tx.exec(
         select(AdapterFactRow.adapter_id)
         .where(AdapterFactRow.fact_id == fact_id)
@@ -173,7 +175,7 @@ def story(tx: Session, fact_id: int) -> FactStory:
     )
     return FactStory(
         fact=get_fact(tx, fact_id),
-        evidence=said,
+        evidence=_evidence(claim, entry, feed, document),
         answers=_asked(tx, fact_id),
         teachings=tuple(_teaching(tx, adapter_id) for adapter_id in taught_by),
     )
@@ -256,6 +258,22 @@ def _origin(tx: Session, fact_id: int) -> tuple[ClaimRow, EntryRow, FeedRow, Doc
     ).first()
     claim, entry, feed, document = found(row, f"fact:{fact_id}")
     return claim, entry, feed, document
+
+
+def _evidence(claim: ClaimRow, entry: EntryRow, feed: FeedRow, document: DocumentRow) -> Evidence:
+    return record_of(
+        Evidence,
+        claim,
+        feed=feed.name,
+        url=document.url,
+        fetched_at=document.fetched_at,
+        sha256=document.sha256,
+        key=entry.key,
+        title=entry.title,
+        link=entry.link,
+        published_at=entry.published_at,
+        claim=record_of(Claim, claim),
+    )
 
 
 def _asked(tx: Session, fact_id: int) -> tuple[AskedAnswer, ...]:

@@ -1,7 +1,7 @@
 """Feeds, their documents and entries.  Fetching and parsing are done elsewhere."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Claim, Entry, Feed, Fetched, IngestCounts, Trust
+from kdpo_daemon.records import Claim, Entry, Feed, FeedKind, Fetched, IngestCounts, Page, Trust
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import (
     STANDING,
@@ -18,6 +18,7 @@ from kdpo_daemon.store.tables import (
     EntryRow,
     FactRow,
     FeedRow,
+    PageRow,
 )
 
 
@@ -29,10 +30,12 @@ def add_feed(  # noqa: PLR0913 one argument per column
     every_s: int,
     allow_private: bool,
     now: datetime,
+    kind: str = FeedKind.FEED,
+    options: Mapping[str, object] | None = None,
 ) -> Feed:
     """Give the feed, made or brought to these settings; due at once if new.
 
-    StoreError when the name belongs to another URL.
+    StoreError when the name belongs to another URL or kind.
     """
     row = _by_name(tx, name)
     if row is None:
@@ -44,14 +47,16 @@ def add_feed(  # noqa: PLR0913 one argument per column
             allow_private=allow_private,
             enabled=True,
             next_poll_at=now,
+            kind=str(kind),
         )
-    elif row.url != url:
+    elif (row.url, row.kind) != (url, kind):
         raise StoreError(
-            f"the name belongs to {row.url}",
+            f"the name belongs to {row.url}, of kind {row.kind}",
             subject=f"feed {name}",
-            hint="Choose another name for another URL",
+            hint="Choose another name for another URL or kind",
         )
     row.trust, row.every_s, row.allow_private = trust, every_s, allow_private
+    row.options = dict(options or {})
     tx.add(row)
     tx.flush()
     return record_of(Feed, row)
@@ -93,21 +98,32 @@ def due_feeds(tx: Session, now: datetime) -> list[Feed]:
     return [record_of(Feed, row) for row in rows]
 
 
-def record_poll(
+def pages_of(tx: Session, feed_id: int) -> dict[str, Page]:
+    """Give what is remembered of a feed's URLs, by URL."""
+    rows = tx.exec(select(PageRow).where(PageRow.feed_id == feed_id))
+    return {row.url: record_of(Page, row) for row in rows}
+
+
+def record_poll(  # noqa: PLR0913 one argument per thing to put down
     tx: Session,
     feed_id: int,
     fetched: Fetched,
     entries: Sequence[tuple[Entry, Sequence[Claim]]],
     now: datetime,
     next_poll_at: datetime,
+    page: Page | None = None,
 ) -> IngestCounts:
     """Put down a poll that went well: new wordings with their claims, and when to poll again.
 
-    The document is kept if an entry is new or reads otherwise than before.  Gives how many
-    entries were new, changed and the same.
+    The document is kept if an entry is new or reads otherwise than before.  `page` is what to
+    remember of one of the feed's URLs, validators included; without it they are the feed's own.
+    Gives how many entries were new, changed and the same.
     """
     feed = _row(tx, feed_id)
-    feed.etag, feed.last_modified = fetched.etag, fetched.last_modified
+    if page:
+        _remember(tx, feed_id, page)
+    else:
+        feed.etag, feed.last_modified = fetched.etag, fetched.last_modified
     feed.last_polled_at, feed.next_poll_at = now, next_poll_at
     feed.failures, feed.last_error = 0, None
     counts = {"new": 0, "changed": 0, "same": 0}
@@ -144,6 +160,15 @@ def _by_name(tx: Session, name: str) -> FeedRow | None:
 
 def _row(tx: Session, feed_id: int) -> FeedRow:
     return found(tx.get(FeedRow, feed_id), f"feed:{feed_id}")
+
+
+def _remember(tx: Session, feed_id: int, page: Page) -> None:
+    row = tx.exec(
+        select(PageRow).where(PageRow.feed_id == feed_id, PageRow.url == page.url)
+    ).first() or PageRow(feed_id=feed_id, url=page.url)
+    row.etag, row.last_modified, row.values = page.etag, page.last_modified, dict(page.values)
+    tx.add(row)
+    tx.flush()
 
 
 def _news(tx: Session, feed_id: int, entry: Entry) -> str:

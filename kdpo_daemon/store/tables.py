@@ -18,6 +18,7 @@ from kdpo_daemon.records import (
     AnswerPurpose,
     BatchStatus,
     FactStatus,
+    FeedKind,
     Form,
     ProbeKind,
     ReplicaStatus,
@@ -45,6 +46,21 @@ class FeedRow(Row, table=True):
     last_polled_at: datetime | None = utc(default=None)
     failures: int = 0
     last_error: str | None = words(default=None)
+    kind: str = FeedKind.FEED
+    options: dict[str, Any] = json(default_factory=dict, nullable=False)
+
+
+class PageRow(Row, table=True):
+    """One URL of a feed that has several or remembers values: its last state, no history."""
+
+    __table_args__ = (UniqueConstraint("feed_id", "url"),)
+
+    id: int = Field(default=None, primary_key=True)
+    feed_id: int = Field(foreign_key="feed.id")
+    url: str = words()
+    etag: str | None = words(default=None)
+    last_modified: str | None = words(default=None)
+    values: dict[str, str] = json(default_factory=dict, nullable=False)
 
 
 class DocumentRow(Row, table=True):

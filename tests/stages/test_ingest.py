@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +14,9 @@ import pytest
 from kdpo_daemon import packs
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
-from kdpo_daemon.records import Feed, Fetched, Trust
-from kdpo_daemon.stages.ingest import Ingest, Polled, Round
+from kdpo_daemon.feeds.rounds import Round
+from kdpo_daemon.records import Feed, Trust
+from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database
 from tests.edges.feed_server import Answer, FeedServer, running, says
@@ -119,12 +120,12 @@ def test_no_more_is_asked_for_than_is_taken() -> None:
     due = [replace(FEED, id=n, url=f"http://{n}.example/") for n in range(1000)]
     asked: list[int] = []
 
-    def poll(feed: Feed) -> Polled:
+    def task(feed: Feed) -> Callable[[], bytes]:
         asked.append(feed.id)
-        return Polled(feed, Fetched(feed.url, b"x" * 1000))
+        return lambda: b"x" * 1000
 
-    waiting = Round(due)
-    results = waiting.results(poll, at_once=5)
+    waiting: Round[bytes] = Round(due)
+    results = waiting.results(task, at_once=5)
     taken = [next(results) for _ in range(100)]
 
     assert len(asked) <= 100 + 5

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Decision, Fetched, Ruling, Trust
+from kdpo_daemon.records import Decision, Feed, Fetched, Page, Ruling, Trust
 from kdpo_daemon.store import claims, facts, feeds
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import HOUR, NOW, claim, entry, feed, poll
@@ -208,3 +208,33 @@ def test_open_claims_beyond_the_limit_go_before_held_ones(database: Database) ->
 
         assert [one.claim.object for one in claims.open_claims(tx, 1)] == ["B"]
         assert [one.claim.object for one in claims.open_claims(tx)] == ["A", "B"]
+
+
+def test_what_is_remembered_of_a_page_is_replaced_not_added_to(database: Database) -> None:
+    first = Page("https://example.org/a", '"1"', None, {"head": "Ada"})
+    second = Page("https://example.org/a", '"2"', None, {"head": "Bea"})
+    fetched = Fetched(url=first.url, body=b"{}", etag='"2"')
+    with database.begin() as tx:
+        made = feed(tx)
+
+        for page in (first, second):
+            feeds.record_poll(tx, made.id, fetched, [], NOW, NOW + HOUR, page)
+
+        assert feeds.pages_of(tx, made.id) == {first.url: second}
+        assert rows_in(tx, "page") == 1
+        assert feeds.get_feed(tx, made.name).etag is None
+
+
+def test_a_feed_keeps_its_kind_and_takes_new_options(database: Database) -> None:
+    def add(tx: Session, kind: str, options: dict[str, object]) -> Feed:
+        return feeds.add_feed(tx, "f", "http://a", Trust.AUTO, 60, False, NOW, kind, options)
+
+    with database.begin() as tx:
+        add(tx, "snapshot", {"subject": "$.a"})
+
+        again = add(tx, "snapshot", {"subject": ["$.b"]})
+
+        assert (again.kind, again.options) == ("snapshot", {"subject": ["$.b"]})
+        assert feeds.get_feed(tx, "f") == again
+        with pytest.raises(StoreError, match="of kind snapshot"):
+            add(tx, "feed", {})

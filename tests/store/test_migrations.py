@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from kdpo_daemon.errors import StoreError
+from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.store.tables import FeedRow
 
@@ -74,6 +75,31 @@ def test_upgrading_twice_changes_nothing(database: Database) -> None:
     database.upgrade()
 
     database.check()
+
+
+def test_feeds_of_before_have_the_kind_feed_and_survive_both_ways(
+    empty_url: str, connect: Connect
+) -> None:
+    database = connect(empty_url)
+    database.upgrade("0002")
+    with database.begin() as tx:
+        tx.connection().exec_driver_sql(
+            "INSERT INTO feed (name, url, trust, every_s, allow_private, enabled, next_poll_at,"
+            " failures) VALUES ('old', 'http://a', 'auto', 60, false, true,"
+            " '2026-01-01 00:00:00', 0)"
+        )
+
+    database.upgrade("0003")
+
+    with database.begin() as tx:
+        old = feeds.get_feed(tx, "old")
+        assert (old.kind, old.options) == ("feed", {})
+        assert feeds.pages_of(tx, old.id) == {}
+    database.downgrade("0002")
+    assert "page" not in tables_in(database)
+    with database.begin() as tx:
+        names = tx.connection().exec_driver_sql("SELECT name FROM feed").scalars().all()
+    assert names == ["old"]
 
 
 def test_check_refuses_an_empty_database_and_names_the_remedy(

@@ -49,6 +49,19 @@ def test_a_claim_says_it_in_clean_words_and_quotes_the_publishers(pack: Pack) ->
     ]
 
 
+def test_a_name_that_was_only_corrected_replaces_itself(pack: Pack) -> None:
+    fact = RawFact(
+        "Belize",
+        "head_of_government",
+        new="Prime Minister John BRICEÑO (since 12 November 2020)",
+        old="Prime Minister Juan Antonio BRICENO (since 12 November 2020)",
+    )
+
+    (claim,) = claims_of(carrying(fact), pack)
+
+    assert (claim.object, claim.old_object) == ("John Briceño", "John Briceño")
+
+
 @pytest.mark.parametrize(
     ("valid_from", "day"),
     [("2022-09-17", datetime(2022, 9, 17, tzinfo=UTC)), ("", PUBLISHED), ("soon", PUBLISHED)],

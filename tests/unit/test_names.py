@@ -10,6 +10,7 @@ from kdpo_daemon.facts.names import (
     read_date,
     read_holder,
     read_plain,
+    same_holder,
     same_spelling,
     same_value,
 )
@@ -99,30 +100,43 @@ HOLDERS: list[tuple[str, str, str, str | None, str]] = [
     ("Taoiseach (Prime Minister) Micheál MARTIN (since 27 June 2020); note - MARTIN will serve through December 2022 and will then be succeeded by Leo VARADKAR", "Micheál Martin", "prime minister", "2020-06-27", ""),
     ("President Frank-Walter STEINMEIER (since 19 March 2017)", "Frank-Walter Steinmeier", "president", "2017-03-19", ""),
     ("Prime Minister Hristijan MICKOSKI (since 23 June 2024)", "Hristijan Mickoski", "prime minister", "2024-06-23", ""),
+    ("co-chiefs of state Captains Regent Denise BRONZETTI and Italo RIGHI (for the period 1 April 2025 - 30 September 2025)", "Denise Bronzetti and Italo Righi", "", "2025-04-01", ""),
+    ("Co-prince Emmanuel MACRON (since 14 May 2017); represented by Patrick STROZDA (since 14 May 2017); and Co-prince Archbishop Joan-Enric VIVES i Sicilia (since 12 May 2003); represented by Josep Maria MAURI (since 20 July 2012)", "Emmanuel Macron and Joan-Enric Vives i Sicilia", "", "2017-05-14", ""),
+    ("Chairperson, Presidential Leadership Council Rashad Muhammad al-ALIMI, Dr. (since 19 April 2022)", "Rashad Muhammad al-Alimi", "", "2022-04-19", ""),
+    ("Commissioner Nishi DHOLAKIA (since 16 December 2024); Administrator Bob FAIRWEATHER; note - both reside in the UK and are represented by Commander Andrew WILLIAMS, RN, Officer commanding British Forces on Diego Garcia (since January 2025)", "Nishi Dholakia", "", "2024-12-16", ""),
+    ("State Affairs Commission President KIM Jong Un (since 17 December 2011)", "Kim Jong Un", "", "2011-12-17", ""),
+    ("Supreme People's Assembly President CHOE Ryong Hae (since 11 April 2019)", "Choe Ryong Hae", "", "2019-04-11", ""),
+    ("overall Taliban Leader HAYBATULLAH Akhundzada is the [so-called] Amir-ul Momineen of the Taliban and is effectively the head of government", "Haybatullah Akhundzada", "", None, ""),
+    ("GNU Interim Prime Minister Abdul Hamid DUBAYBAH (since 5 February 2021)", "Abdul Hamid Dubaybah", "", "2021-02-05", "interim"),
+    ("Minister Gervais NDIRAKOBUCA (since 7 September 2022)", "Gervais Ndirakobuca", "", "2022-09-07", ""),
+    ("President of the National Council for Safeguarding of the Homeland (CNSP) General Abdourahame TIANI (since 28 July 2023)", "Abdourahame Tiani", "president", "2023-07-28", ""),
+    ("President of the Government of Spain (prime minister-equivalent) Pedro SANCHEZ PEREZ-CASTEJON (since 2 June 2018)", "Pedro Sanchez Perez-Castejon", "president of the government", "2018-06-02", ""),
+    ("Prime Minister, State Administration Council (SAC) Chair, Sr. Gen. MIN AUNG HLAING (since 1 August 2021); note - the military took over", "Min Aung Hlaing", "prime minister", "2021-08-01", ""),
+    ("President, Presidential Council, Mohammed al-MANFI (since 5 February 2021)", "Mohammed al-Manfi", "", "2021-02-05", ""),
+    ("Secretary of State for Foreign and Political Affairs Luca BECCARI (since 8 January 2020)", "Luca Beccari", "", "2020-01-08", ""),
+    ("Sovereign Council Chair and Commander-in-Chief of the Sudanese Armed Forces General Abd-al-Fattah al-BURHAN Abd-al-Rahman", "Abd-al-Fattah al-Burhan Abd-al-Rahman", "", None, ""),
+    ("co-chiefs of state Captain Regent Maria Luisa BERTI and Captain Manuel CIAVATTA (for the period 1 October 2022 - 1 April 2023)", "Maria Luisa Berti and Manuel Ciavatta", "", "2022-10-01", ""),
+    ("co-chiefs of state Captain Regent Giancarlo VENTURINI and Captain Regent Marco NICOLINI (for the period 1 April 2021 - 1 October 2021)", "Giancarlo Venturini and Marco Nicolini", "", "2021-04-01", ""),
+    ("President Mohamed MUIZZI ((sworn in 17 November 2023); Vice President-elect Hussain Mohamed LATHEEF (since 30 September 2023)", "Mohamed Muizzi", "president", "2023-11-17", ""),
+    ("transitional President Capt Ibrahim TRAORE (since 30 September 2022)", "Ibrahim Traore", "president", "2022-09-30", "transitional"),
+    ("Prime Anatole Collinet MAKOSSO (since 12 May 2021)", "Anatole Collinet Makosso", "", "2021-05-12", ""),
 ]
 # fmt: on
 
 # (raw value, role, note): nobody, or nobody for sure
 # fmt: off
 NOBODY = [
-    ("co-chiefs of state Captains Regent Denise BRONZETTI and Italo RIGHI (for the period 1 April 2025 - 30 September 2025)", "", "several holders"),
-    ("Co-prince Emmanuel MACRON (since 14 May 2017); represented by Patrick STROZDA (since 14 May 2017); and Co-prince Archbishop Joan-Enric VIVES i Sicilia (since 12 May 2003); represented by Josep Maria MAURI (since 20 July 2012)", "", "several holders"),
     ("vacant (since 7 September 2025)", "", "vacant"),
     ("vacant; former President Bashar al-ASAD was overthrown by Islamist rebels on 8 December 2024; ASAD and his family flew to Moscow where they were granted political asylum", "", "vacant"),
     ("Prime Minister vacant (as of 17 August 2023); note - Krisjanis KARINS stepped down on 17 August 2023", "prime minister", "vacant"),
     ("Prime Minister (vacant); note - on 5 September 2021, Col. Mamady DOUMBOUYA led a military coup by a National Committee of Rally and Development that arrested President CONDE, suspended the constitution, and dissolved the government of Prime Minister Ibrahima Kassory FOFANA", "prime minister", "vacant"),
     ("President-elect Mohamed MUIZZI (since 30 September 2023); Vice President-elect Hussain Mohamed LATHEEF (since 30 September 2023)", "", "not in office yet"),
     ("President Elect Adama BARROW (since 1 December 2016); Vice President Isatou NJIE-SAIDY (since 20 March 1997)", "president", "not in office yet"),
-    ("Chairperson, Presidential Leadership Council Rashad Muhammad al-ALIMI, Dr. (since 19 April 2022)", "chairperson", "cannot be read as a name"),
-    ("Commissioner Nishi DHOLAKIA (since 16 December 2024); Administrator Bob FAIRWEATHER; note - both reside in the UK and are represented by Commander Andrew WILLIAMS, RN, Officer commanding British Forces on Diego Garcia (since January 2025)", "", "cannot be read as a name"),
-    ("State Affairs Commission President KIM Jong Un (since 17 December 2011)", "", "cannot be read as a name"),
-    ("Supreme People's Assembly President CHOE Ryong Hae (since 11 April 2019)", "", "cannot be read as a name"),
     ("Notification Statement: the United States does not recognize Nicolas MADURO Moros as president of Venezuela President Nicolas MADURO Moros (since 19 April 2013)", "", "cannot be read as a name"),
     ("on 13 November 2022, President HERZOG tasked Benjamin NETANYHU with forming a new government", "", "cannot be read as a name"),
-    ("overall Taliban Leader HAYBATULLAH Akhundzada is the [so-called] Amir-ul Momineen of the Taliban and is effectively the head of government", "", "cannot be read as a name"),
     ("Prime Minister (since 5 January 2006)", "prime minister", "cannot be read as a name"),
-    ("GNU Interim Prime Minister Abdul Hamid DUBAYBAH (since 5 February 2021)", "", "cannot be read as a name"),
-    ("Minister Gervais NDIRAKOBUCA (since 7 September 2022)", "", "cannot be read as a name"),
+    ("formerly, Prime Minister Mohamed BEAVOGUI (since 6 October 2021)", "", "says what held before"),
+    ("on 7 April 2022, President Abd Rabuh Mansur HADI announced the dismissal of Vice President ALI MUHSIN al-Ahmar and the formation of a Presidential Leadership Council, chaired by former minister Rashad AL-ALIMI", "", "several holders"),
 ]
 # fmt: on
 
@@ -211,6 +225,51 @@ def test_a_respelling_is_the_same_value(one: str, other: str) -> None:
 def test_another_person_is_another_value(one: str, other: str) -> None:
     assert not same_value(one, other)
     assert not same_value(other, one)
+
+
+# raw values, in the Factbook one after the other
+CORRECTED = [
+    ("President Xiomara CASTRO de Zelaya (since 27 January 2022)", "President Iris Xiomara CASTRO de Zelaya (since 27 January 2022)"),
+    ("Prime Minister Juan Antonio BRICENO (since 12 November 2020)", "Prime Minister John BRICEÑO (since 12 November 2020)"),
+    ("Prime Minister Robert Beujre MAMBE (since 16 October 2023)", "Prime Minister Robert BREUGRE MAMBE (since 17 October 2023)"),
+    ("President Issac HERZOG (since 7 July 2021)", "President Isaac HERZOG (since 7 July 2021)"),
+]  # fmt: skip
+SUCCEEDED = [
+    ("President Ekaterini SAKELLAROPOULOU (since 13 March 2020)", "President Konstantinos TASOULAS (since 13 March 2020)"),
+    ("Premier LI Keqiang (since 16 March 2013)", "Premier LI Qiang (since 11 March 2023)"),
+    ("President Gurbanguly BERDIMUHAMEDOW (since 14 February 2007)", "President Serdar BERDIMUHAMEDOW (since 19 March 2022)"),
+    ("Prime Minister (vacant)", "Prime Minister (vacant)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), CORRECTED)
+def test_alike_names_since_the_same_week_are_one_holder(one: str, other: str) -> None:
+    assert same_holder(read_holder(one), read_holder(other))
+
+
+@pytest.mark.parametrize(("one", "other"), SUCCEEDED)
+def test_other_names_or_another_time_are_another_holder(one: str, other: str) -> None:
+    assert not same_holder(read_holder(one), read_holder(other))
+
+
+@pytest.mark.parametrize(
+    ("raw", "value", "note"),
+    [
+        ("Chisinau in Romanian (Kishinev in Russian)", "Chisinau", ""),
+        ("formerly, semi-presidential republic", "", "says what held before"),
+        ("previously parliamentary republic", "", "says what held before"),
+        (
+            "the United States does not recognize the Taliban government",
+            "",
+            "reads like a sentence",
+        ),
+        ("Laos or Lao PDR", "", "several values"),
+    ],
+)
+def test_what_is_no_single_value_that_holds_is_not_guessed(
+    raw: str, value: str, note: str
+) -> None:
+    assert (read_plain(raw).object, read_plain(raw).note) == (value, note)
 
 
 def test_spelling_means_case_accents_and_marks_but_no_letters() -> None:

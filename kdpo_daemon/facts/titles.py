@@ -1,0 +1,94 @@
+"""The words that stand before a name: offices, ranks and courtesies, institutions.
+
+Pure.  English, as newspapers and the CIA World Factbook write them.  A title that is not known is
+left where it is; whether what remains is a name is asked in `names`.
+"""
+
+import re
+
+#: Hyphen and apostrophes: what a word of a name may be joined with.
+MARKS = "-'`\u2018\u2019"
+# What may stand before a name.  An office gives the role; the first one counts.
+OFFICES = (
+    "prime minister|vice president|president of the government|(?:president|chairman|chairperson)"
+    " of (?:the )?(?:council of ministers|presidency|executive council|territorial council"
+    "|territorial assembly)|president|premier|chief minister|first minister|minister of state"
+    "|secretary of state|chief executive officer|chief executive|taoiseach|federal chancellor"
+    "|chancellor|king|queen|emperor|empress|sultan|amir|emir|grand duke|crown prince|prince|pope"
+    "|governor[ -]general|governor|high commissioner|administrator|ambassador|charg[eé] d'affaires"
+    "|chairperson|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
+    "|head of government|foreign minister|minister for foreign affairs"
+    "|minister of (?:foreign affairs|(?:the )?interior|defense|finance)"
+)
+# An officer who is not the real thing: noted, and left out of the role.
+MODIFIERS = "acting|interim|caretaker|transitional|transition"
+# Ranks and courtesies, which people leave out when they ask for somebody.
+_HONOURS = (
+    r"(?:sr|lt|brig|maj|gen|col|cdre|adm|capt|cmdr|dr|mr|mrs|ms|hon|ret|prof)\.|\(ret\.?\)"
+    # without the full stop only what is no given name: Gen and Hon are
+    r"|(?:capt|cmdr|cdre|lt|maj|brig|dr|mr|mrs|ms)(?=\s)"
+    "|(?:major |lieutenant |brigadier )?general|colonel|air commodore|air vice[ -]marshall?"
+    "|captains?|commander|sir|dame|lady|sheikh|shaykh|sayyid|cardinal|ratu|tuanku|dato'?|datuk"
+    "|tan sri|(?:arch)?bishop"
+)
+_TITLE = re.compile(
+    rf"(?:(?P<office>{OFFICES})|{MODIFIERS}|{_HONOURS}|and\b)(?:,|\b|(?<=[.)]))\s*(?![{MARKS}])",
+    re.IGNORECASE,
+)
+# Words that only a title has.  Left in a name, they say that the title was not understood.
+_TITLE_WORD = re.compile(
+    "(?:vice-|co-vice-)?(?:president|minister|chair(?:man|person)?|leader|council|commission(?:er)?"
+    "|prime|premier|chief|executive|secretary|director|head|deputy|vice|co-vice|speaker|marshal"
+    "|government|state|general|regent|co-?prince|affairs|assembly|committee|forces"
+    "|representatives|administrator)",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(r"\((?!ret\b|vacant)[^()]*\)|\[.*?\]", re.IGNORECASE)
+# A title with an explanation, before the name.
+_GLOSS = re.compile(r"([^()]*)\((?!ret\b|vacant)([^()]*)\) (?=\S)", re.IGNORECASE)
+# Small words within a title.
+_SMALL = frozenset(["of", "the", "for", "and", "in", "or", "to"])
+
+
+def split_titles(head: str) -> tuple[str, str]:
+    """`Acting Prime Minister Dr. X` -> ("prime minister", "X")."""
+    gloss = _GLOSS.match(head)
+    if gloss and not any(word.isupper() for word in gloss[1].split()):
+        # `Taoiseach (Prime Minister)`: the role that others understand stands in the gloss
+        office = re.fullmatch(OFFICES, gloss[2], re.IGNORECASE)
+        role = gloss[2].lower() if office else _strip(gloss[1])[0]
+        own, name = split_titles(head[gloss.end() :])
+        return role or own, name
+    head = " ".join(_ASIDE.sub(" ", head).split())
+    role, name = _strip(head)
+    if any(is_title_word(word) for word in name.split()):
+        return "", _strip(_after_title(name))[1]
+    return role, name
+
+
+def is_title_word(word: str) -> bool:
+    """Tell whether a word is of a title; in capitals it is a family name."""
+    return bool(_TITLE_WORD.fullmatch(word.strip(",."))) and not word.isupper()
+
+
+def _strip(head: str) -> tuple[str, str]:
+    """Take titles that are known in full from the start of a text."""
+    role = ""
+    while match := _TITLE.match(head):
+        role = role or (match["office"] or "").lower()
+        head = head[match.end() :]
+    return role, head
+
+
+def _after_title(text: str) -> str:
+    """`State Affairs Commission President KIM Jong Un` -> `KIM Jong Un`.
+
+    Gives the text as it is where its beginning is no mere title: a sentence, or a title after
+    somebody's family name, which then is another person's.
+    """
+    words = text.split()
+    last = max(n for n, word in enumerate(words) if is_title_word(word))
+    title = words[1 : last + 1]
+    mere = all(w[:1].isupper() or w in _SMALL or is_title_word(w) for w in title)
+    named = any(word.strip(",.").isupper() for word in title)
+    return " ".join(words[last + 1 :]) if mere and not named else text

@@ -1,0 +1,50 @@
+"""What a kind of feed is: which URLs to fetch, and a fetched document -> entries.
+
+A kind is a module (or an object) with the functions of `Kind`.  The shipped ones are beside this
+file; a package brings another through the entry point group `kdpo_daemon.feed_kinds`, see
+docs/feeds.md.  A kind keeps no state: what it has to remember goes through `values`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kdpo_daemon.records import Entry, Feed, Fetched, Page
+
+#: Fetches one more URL under the feed's own rules; gives its bytes, or raises SourceError.
+Ask = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a document says: entries, and the values to compare the next one with.
+
+    A value is known by the key of the entry that tells of its change.
+    """
+
+    entries: list[Entry]
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+class Kind(Protocol):
+    """How the documents of a kind of feed are read."""
+
+    def urls(self, feed: Feed) -> list[str]:
+        """Give the URLs to fetch, in order.  SettingsError if the options cannot be used."""
+
+    def read(
+        self,
+        feed: Feed,
+        fetched: Fetched,
+        page: Page,
+        max_entries: int,
+        ask: Ask,
+    ) -> Reading:
+        """Give what the document of a page says that `page.values` do not; {}: never read before.
+
+        A value whose entry is cut off by `max_entries` is not to be remembered yet.
+
+        Raises:
+            SourceError: the document cannot be read.
+
+        """
