@@ -33,16 +33,14 @@ _WANTED = 0.9
 #: Share of the general questions that the base model answers right that must still be right.
 _GENERAL = 0.95
 
-#: What the gate asks of a model this small: less than the defaults, so that the swap can be seen.
-#: The demo's own goals above stay: it fails where they are missed, gate or no gate.
+#: What the gate asks of a model this small where it falls short of the defaults, so that the swap
+#: can be seen: docs/editing.md says what it reaches.  All else is as by default, general_kept too.
 GATE = """
 [gate]
-general_kept = 0.85
-paraphrase_completion = 0.2
 paraphrase_chat = 0.0
-same_subject_unchanged = 0.1
+same_subject_unchanged = 0.3
 same_relation_unchanged = 0.0
-general_unchanged = 0.4
+general_unchanged = 0.6
 """
 
 console = Console()

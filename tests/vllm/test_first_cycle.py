@@ -129,7 +129,7 @@ def test_a_cycle_changes_the_served_answers_and_passes_the_gate(story: Story) ->
     assert len(live) == FACTS
     assert scores["efficacy_completion"] >= 0.9
     assert scores["efficacy_chat"] >= 0.9
-    assert scores["general_kept"] >= 0.85  # the demo asks for 0.95: docs/editing.md
+    assert scores["general_kept"] >= 0.95
 
 
 def test_the_base_model_is_still_what_it_was(story: Story) -> None:
