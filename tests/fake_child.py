@@ -41,6 +41,10 @@ def main() -> None:
         order = read_order(source)
         if any(pair.chosen == "Kill Me" for pair in order.pairs):
             os.kill(os.getpid(), signal.SIGKILL)
+        bad = sorted({pair.fact_id for pair in order.pairs if pair.chosen == "Refuse Me"})
+        if bad:
+            print(json.dumps({"refused": "cannot be taught", "fact_ids": bad}), flush=True)  # noqa: T201
+            sys.exit(2)
         table = answers(order, read_pack([packs.text("relations.toml")]))
         if any(pair.chosen == "Never Learned" for pair in order.pairs):
             table = dict.fromkeys(table, "gibberish")

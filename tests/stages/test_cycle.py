@@ -1,13 +1,15 @@
 """The whole pipe, on SQLite and PostgreSQL, against a fake vLLM that speaks real HTTP."""
 
+import pytest
 import sqlalchemy as sa
 
 from kdpo_daemon import packs
 from kdpo_daemon.app import clock
+from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts.relations import held_out, read_pack, taught
-from kdpo_daemon.records import FactStatus
+from kdpo_daemon.records import BatchStatus, FactStatus
 from kdpo_daemon.stages import Report, rollback
-from kdpo_daemon.store import audit, deployments, facts
+from kdpo_daemon.store import audit, batches, deployments, facts
 from kdpo_daemon.store.db import Database
 from tests.stages.conftest import RWANDA, TONGA, World, entry
 
@@ -144,6 +146,76 @@ def test_a_killed_child_fails_the_batch_and_nothing_else(world: World) -> None:
     assert counts(reports, "train") == {"failed": 1}
     assert world.ask(TONGA_PROMPT) == "Fatafehi Fakafanua"
     assert statuses(world)["Tonga=Kill Me"] is FactStatus.PENDING
+
+
+def test_a_fact_that_the_child_refuses_is_quarantined_and_the_rest_is_tried_again(
+    world: World,
+) -> None:
+    refused = entry("Tonga", "", "Prime Minister Refuse ME (since 1 January 2026)")
+    world.feed.entries = [refused, RWANDA]
+
+    reports = world.cycle()
+
+    assert counts(reports, "train") == {"failed": 1}
+    assert statuses(world) == {
+        "Tonga=Refuse Me": FactStatus.QUARANTINED,
+        "Rwanda=Justin Nsengiyumva": FactStatus.PENDING,
+    }
+    world.cycle()
+    assert statuses(world)["Rwanda=Justin Nsengiyumva"] is FactStatus.LIVE
+
+
+def test_a_batch_that_never_finishes_is_given_up(world: World) -> None:
+    app = world.app()
+    with app.writing():
+        app.ingest("test")
+        stages = dict(app.stages())
+        for name in ("accept", "baseline", "sync", "plan"):
+            stages[name]()
+        with app.db.begin() as tx:
+            batch = batches.open_batch(tx)
+            assert batch is not None
+            for _ in range(3):
+                batches.set_batch_status(
+                    tx, batch.id, BatchStatus.PLANNED, clock(), failed_attempt=True
+                )
+        report = stages["train"]()
+    app.close()
+
+    assert report.counts == {"failed": 1}
+    assert "never finished" in report.problems[0]
+    assert set(statuses(world).values()) == {FactStatus.PENDING}
+
+
+def test_a_version_that_the_gate_rejected_cannot_be_wanted(world: World) -> None:
+    world.feed.entries = [
+        entry("Tonga", "", "Prime Minister Never LEARNED (since 1 January 2026)")
+    ]
+    world.cycle()
+    app = world.app()
+
+    with pytest.raises(StoreError, match="never deployed"):
+        rollback.run(app.db, "kdpo-000001", "operator:test", "a mistake", clock)
+    app.close()
+
+
+def test_a_rollback_gives_up_the_batch_that_is_under_way(world: World) -> None:
+    world.feed.entries = [TONGA]
+    world.cycle()
+    world.feed.entries = [TONGA, RWANDA]
+    app = world.app()
+    with app.writing():
+        app.ingest("test")
+        stages = dict(app.stages())
+        for name in ("accept", "plan"):
+            stages[name]()
+
+    rollback.run(app.db, None, "operator:test", "a test", clock)
+
+    with app.db.begin() as tx:
+        assert batches.open_batch(tx) is None
+    app.close()
+    assert statuses(world)["Rwanda=Justin Nsengiyumva"] is FactStatus.PENDING
 
 
 def test_the_trail_of_a_fact_can_be_walked_with_sql_alone(world: World) -> None:
