@@ -2,14 +2,21 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kdpo_daemon import show
+from kdpo_daemon.bench import documents as documents_bench
 from kdpo_daemon.bench import intake as intake_bench
+from kdpo_daemon.bench import scale
+from kdpo_daemon.bench import sources as sources_bench
 from kdpo_daemon.cli.options import console
+
+Out = Annotated[Path, typer.Option("--json", help="Where the numbers go.")]
 
 cli = typer.Typer(help="Measure what the documentation states.", no_args_is_help=True)
 
@@ -22,7 +29,7 @@ def _measure() -> None:
 @cli.command("intake")
 def intake(
     data: Annotated[Path, typer.Option(help="Folder that holds factbook/changes.jsonl.")],
-    out: Annotated[Path, typer.Option("--json", help="Where the numbers go.")],
+    out: Out,
 ) -> None:
     """Replay the World Factbook week by week, and compare with hand-labelled changes."""
     with tempfile.TemporaryDirectory() as folder, console.status("") as status:
@@ -31,6 +38,70 @@ def intake(
             Path(folder) / "bench.db",
             lambda what, done, of: status.update(f"{what} ({done} of {of})"),
         )
-    out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    _write(out, result)
     shown = {key: result[key] for key in ("replay", "halves", "cost")}
     show.tree(console, shown, as_json=False)
+
+
+@cli.command("documents")
+def documents(
+    data: Annotated[Path, typer.Option(help="Folder that holds feeds/MANIFEST.jsonl.")], out: Out
+) -> None:
+    """Read every feed document of a folder; exit status 3 if one is read otherwise than it is."""
+    with console.status("reading documents"):
+        rows = documents_bench.measure(data)
+        polls = documents_bench.polls(data)
+    bad = [row.file for row in rows if not row.good]
+    result = {
+        "documents": [asdict(row) for row in rows],
+        "polls": [asdict(counts) for counts in polls],
+    }
+    _write(out, result)
+    shown = {
+        "documents": len(rows),
+        "refused": sum(row.entries is None for row in rows),
+        "entries": sum(row.entries or 0 for row in rows),
+        "longest, s": max((row.seconds for row in rows), default=0.0),
+        "largest, MB": max((row.peak_mb for row in rows), default=0.0),
+        "not good": bad,
+        "polls": result["polls"],
+    }
+    show.tree(console, shown, as_json=False)
+    if bad:
+        raise typer.Exit(3)
+
+
+@cli.command("sources")
+def sources(
+    out: Out,
+    count: Annotated[int, typer.Option("--sources", help="How many feeds.", min=1)] = 1000,
+    entries: Annotated[int, typer.Option(help="Entries in each.", min=1)] = 100,
+) -> None:
+    """Poll many feeds of a local server twice; the second time nothing has changed."""
+    with console.status(f"polling {count} feeds twice"):
+        passes = sources_bench.measure(count, entries)
+    _shown(out, [asdict(one) for one in passes])
+
+
+@cli.command("accept")
+def accept(
+    out: Out,
+    database: Annotated[str, typer.Option(help="URL of an EMPTY database; default: a file.")] = "",
+    stored: Annotated[int, typer.Option(help="Facts that are there already.", min=1)] = 10_000,
+    claims: Annotated[int, typer.Option(help="New claims in each round.", min=2)] = 100,
+) -> None:
+    """Time the accept stage with many stored facts.  The database is filled, and not emptied."""
+    with tempfile.TemporaryDirectory() as folder, console.status(f"storing {stored} facts"):
+        url = database or f"sqlite:///{folder}/bench.db"
+        found = scale.measure(url, stored, claims)
+    _shown(out, [asdict(found) | {"best_s": found.best_s}])
+
+
+def _shown(out: Path, rows: Sequence[dict[str, object]]) -> None:
+    _write(out, rows)
+    for row in rows:
+        show.tree(console, row, as_json=False)
+
+
+def _write(out: Path, result: object) -> None:
+    out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")

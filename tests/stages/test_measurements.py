@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 from kdpo_daemon.bench import documents, scale, sources
+from kdpo_daemon.cli import cli
 from kdpo_daemon.records import IngestCounts
 
 ITEM = "<item><guid>{key}</guid><title>{title}</title></item>"
@@ -67,3 +70,24 @@ def test_a_second_poll_gives_only_what_is_new_or_changed(tmp_path: Path) -> None
         IngestCounts(new=2, changed=0, same=0),
         IngestCounts(new=1, changed=1, same=1),
     ]
+
+
+def test_the_command_writes_its_numbers_and_says_by_its_status_if_one_is_not_good(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "feeds").mkdir()
+    (tmp_path / "feeds_polls").mkdir()
+    bodies = {"good.xml": rss(("1", "a")), "short.xml": rss(("1", "a"), ("1", "b"))}
+    for name, body in bodies.items():
+        (tmp_path / "feeds" / name).write_text(body, "utf-8")
+    manifest = tmp_path / "feeds" / "MANIFEST.jsonl"
+    out = tmp_path / "numbers.json"
+    command = ["bench", "documents", "--data", str(tmp_path), "--json", str(out)]
+
+    manifest.write_text(json.dumps({"file": "feeds/good.xml"}), "utf-8")
+    good = CliRunner().invoke(cli, command)
+    manifest.write_text(json.dumps({"file": "feeds/short.xml"}), "utf-8")
+    bad = CliRunner().invoke(cli, command)
+
+    assert (good.exit_code, bad.exit_code) == (0, 3)
+    assert [row["entries"] for row in json.loads(out.read_text("utf-8"))["documents"]] == [1]
