@@ -22,7 +22,7 @@ class Trust(StrEnum):
 class FeedKind(StrEnum):
     """How a feed's documents are read; a plug-in may bring kinds of other names."""
 
-    FEED = "feed"  #: RSS or Atom: entries that carry facts
+    FEED = "feed"  #: RSS, Atom or JSON Feed: entries that carry facts
     SNAPSHOT = "snapshot"  #: JSON that says how things are; its changes are the facts
     WIKIDATA = "wikidata"  #: entities of a Wikibase; changed best-rank statements are the facts
 

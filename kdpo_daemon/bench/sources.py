@@ -1,21 +1,18 @@
 """Very many sources in one pass: time and peak memory of the real ingest stage.
 
-    python -m kdpo_daemon.bench.sources 1000
-
-starts a server with that many feeds in a process of its own, each on a loopback address of its
+`measure` starts a server in a process of its own, where each feed has a loopback address of its
 own, so that the limit per host does not make them wait for each other, and polls all of them
-twice: first every document is new, then the server answers 304.  Prints one JSON object.  The
-peak is that of this process since its start; parsing children come and go beside it.
+twice: first every document is new, then the server answers 304. The peak is that of this process
+since its start; parsing children come and go beside it.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
@@ -49,7 +46,7 @@ class Pass:
     peak_mb: float  #: of this process, since its start
 
 
-def measure(sources: int, entries: int = 100, at_once: int = 8) -> tuple[Pass, Pass]:
+def measure(sources: int, entries: int) -> tuple[Pass, Pass]:
     """Poll every source twice: with new documents, then with 304 answers."""
     with tempfile.TemporaryDirectory() as home, _serving(entries) as port:
         db = Database(f"sqlite:///{home}/kdpo.db")
@@ -58,16 +55,16 @@ def measure(sources: int, entries: int = 100, at_once: int = 8) -> tuple[Pass, P
             for n in range(sources):
                 url = f"http://127.1.{n // 250}.{1 + n % 250}:{port}/{n}"
                 feeds.add_feed(tx, f"source {n}", url, Trust.AUTO, 3600, True, _NOW)
-        first = _timed(db, sources, entries, at_once, _NOW)
-        second = _timed(db, sources, entries, at_once, _NOW + timedelta(days=2))
+        first = _timed(db, sources, entries, _NOW)
+        second = _timed(db, sources, entries, _NOW + timedelta(days=2))
         db.dispose()
     return first, second
 
 
-def _timed(db: Database, sources: int, entries: int, at_once: int, now: datetime) -> Pass:
+def _timed(db: Database, sources: int, entries: int, now: datetime) -> Pass:
     stage = Ingest(
         db=db,
-        policy=FetchPolicy(at_once=at_once),
+        policy=FetchPolicy(),
         pack=read_pack([packs.text("relations.toml")]),
         clock=lambda: now,
         rng=Random(1),  # noqa: S311 - jitter
@@ -86,7 +83,7 @@ def _timed(db: Database, sources: int, entries: int, at_once: int, now: datetime
 @contextmanager
 def _serving(entries: int) -> Iterator[int]:
     """Run the server; gives its port."""
-    command = [sys.executable, "-m", __spec__.name, "--serve", str(entries)]
+    command = [sys.executable, "-m", __spec__.name, str(entries)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         try:
             assert server.stdout is not None  # noqa: S101 - for the type checker
@@ -127,14 +124,5 @@ def _serve(entries: int) -> None:
     server.serve_forever()
 
 
-def main(words: list[str]) -> None:
-    """Measure, or serve."""
-    if words[0] == "--serve":
-        _serve(int(words[1]))
-    else:
-        passes = measure(int(words[0]))
-        sys.stdout.write(json.dumps([asdict(one) for one in passes]) + "\n")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _serve(int(sys.argv[1]))

@@ -14,7 +14,7 @@ from kdpo_daemon.bench import documents as documents_bench
 from kdpo_daemon.bench import intake as intake_bench
 from kdpo_daemon.bench import scale
 from kdpo_daemon.bench import sources as sources_bench
-from kdpo_daemon.cli.options import console
+from kdpo_daemon.cli.options import ATTENTION, console
 
 Out = Annotated[Path, typer.Option("--json", help="Where the numbers go.")]
 
@@ -68,7 +68,7 @@ def documents(
     }
     show.tree(console, shown, as_json=False)
     if bad:
-        raise typer.Exit(3)
+        raise typer.Exit(ATTENTION)
 
 
 @cli.command("sources")

@@ -25,7 +25,7 @@ def add(  # noqa: PLR0913 - one option each
     kind: Annotated[
         str,
         typer.Option(
-            help="feed (RSS, Atom), snapshot, wikidata, or a plug-in's; or the mapping says."
+            help="feed (RSS, Atom, JSON Feed), snapshot, wikidata, a plug-in's; or as mapped."
         ),
     ] = "",
     mapping: Annotated[

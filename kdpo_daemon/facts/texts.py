@@ -1,6 +1,8 @@
 """What every text from outside goes through, and the hash that tells whether it changed."""
 
+import html
 import json
+import re
 import unicodedata
 from hashlib import sha256
 
@@ -19,6 +21,11 @@ def clean(text: str, longest: int = MAX_LINE) -> str:
     # twice the length is enough after folding spaces, and bounds the work on a huge text
     kept = (" " if c.isspace() else c for c in text[: 2 * longest] if _visible(c))
     return " ".join("".join(kept).split())[:longest].rstrip()
+
+
+def without_markup(markup: str) -> str:
+    """Give the text of HTML, not yet cleaned: a space for each tag, characters for references."""
+    return html.unescape(re.sub(r"<[^<>]*>", " ", markup))
 
 
 def _visible(character: str) -> bool:

@@ -7,9 +7,7 @@ Does not clean values, and does not bound its own time: that is `parse`.
 """
 
 import calendar
-import html
 import io
-import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,7 +17,7 @@ from urllib.parse import urljoin
 import feedparser
 
 from kdpo_daemon.errors import SourceError
-from kdpo_daemon.facts.texts import MAX_LINE, MAX_SUMMARY, clean, content_hash
+from kdpo_daemon.facts.texts import MAX_LINE, MAX_SUMMARY, clean, content_hash, without_markup
 from kdpo_daemon.feeds.jsonfeed import PREFIX, is_json, items_of
 from kdpo_daemon.records import Entry, Fetched, RawFact
 
@@ -106,8 +104,8 @@ def _prefix(namespaces: Mapping[str, str]) -> str | None:
 
 
 def _entry(found: Mapping[str, object], prefix: str | None, base: str) -> Entry:
-    title = clean(_plain(found.get("title")))
-    summary = clean(_plain(found.get("summary")), MAX_SUMMARY)
+    title = clean(_text(found, "title"))
+    summary = clean(_text(found, "summary"), MAX_SUMMARY)
     link = _link(found.get("link"), base)
     fact = _fact(found, prefix) if prefix else None
     key = _key(str(found.get("id") or "")) or link
@@ -141,9 +139,8 @@ def _fact(found: Mapping[str, object], prefix: str) -> RawFact | None:
     return RawFact(subject, relation, new, old=said("old"), valid_from=said("valid-from"))
 
 
-def _plain(value: object) -> str:
-    """Give the text of sanitised HTML."""
-    return html.unescape(re.sub(r"<[^<>]*>", " ", str(value or "")))
+def _text(found: Mapping[str, object], name: str) -> str:
+    return without_markup(str(found.get(name) or ""))
 
 
 def _link(value: object, base: str) -> str:

@@ -7,7 +7,7 @@ RELATIONS = ("relations.toml", "countries.toml")
 
 
 def mappings() -> list[str]:
-    """Give the names of the shipped mappings for feeds of other kinds than RSS and Atom."""
+    """Give the names of the shipped mappings for feeds of other kinds than `feed`."""
     folder = files(__name__).joinpath("mappings")
     return sorted(one.name.removesuffix(".toml") for one in folder.iterdir())
 

@@ -5,10 +5,13 @@ file; a package brings another through the entry point group `kdpo_daemon.feed_k
 docs/feeds.md.  A kind keeps no state: what it has to remember goes through `values`.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kdpo_daemon.errors import SourceError
+from kdpo_daemon.facts.texts import clean
 from kdpo_daemon.records import Entry, Feed, Fetched, Page
 
 #: Fetches one more URL under the feed's own rules; gives its bytes, or raises SourceError.
@@ -24,6 +27,18 @@ class Reading:
 
     entries: list[Entry]
     values: Mapping[str, str] = field(default_factory=dict)
+
+
+def as_json(feed_name: str, url: str, body: bytes) -> object:
+    """Read a document that has to be JSON.  SourceError if it is not."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(
+            f"is not JSON: {clean(str(error), 200)}",
+            subject=f"feed {feed_name}",
+            hint=f"look at {url}",
+        ) from error
 
 
 class Kind(Protocol):

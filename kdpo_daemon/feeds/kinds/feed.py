@@ -1,4 +1,4 @@
-"""RSS and Atom: entries that carry their facts themselves, so there is nothing to compare."""
+"""RSS, Atom and JSON Feed: entries carry their facts themselves, nothing is compared."""
 
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.feeds.kinds import Ask, Reading
@@ -24,5 +24,5 @@ def read(
     max_entries: int,
     ask: Ask,  # noqa: ARG001
 ) -> Reading:
-    """Give the entries of an RSS or Atom document.  SourceError if it is none."""
+    """Give the entries of a feed's document.  SourceError if it is none."""
     return Reading(parse(feed.name, fetched, max_entries))

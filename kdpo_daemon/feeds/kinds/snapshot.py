@@ -5,8 +5,6 @@ read for the first time gives no entries: it is what later ones are compared wit
 vanishes is taken for an omission, not for a change.  Does not judge what a value means.
 """
 
-import html
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +15,9 @@ from jsonpath_ng import JSONPath
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext.parser import parse as parse_path
 
-from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.tables import as_table, as_text, as_texts, refused
-from kdpo_daemon.facts.texts import clean, content_hash
-from kdpo_daemon.feeds.kinds import Ask, Reading
+from kdpo_daemon.facts.texts import clean, content_hash, without_markup
+from kdpo_daemon.feeds.kinds import Ask, Reading, as_json
 from kdpo_daemon.records import Entry, Feed, Fetched, Page, RawFact
 
 #: What stands in a feed's URL for each of the values that its mapping lists.
@@ -66,7 +63,8 @@ def read(
 ) -> Reading:
     """Give an entry for each value that reads otherwise than before.  SourceError: no JSON."""
     before = page.values
-    found = dict(_facts(mapping_of(feed), page.url, _document(feed, fetched)))
+    document = as_json(feed.name, fetched.url, fetched.body or b"")
+    found = dict(_facts(mapping_of(feed), page.url, document))
     changed = [key for key, fact in found.items() if before.get(key, fact.new) != fact.new]
     late = frozenset(changed[max_entries:])
     entries = [_entry(key, found[key], before[key], fetched.url) for key in changed[:max_entries]]
@@ -134,27 +132,13 @@ def _facts(mapping: SnapshotMapping, url: str, document: object) -> Iterator[tup
                 yield key, RawFact(_without_gloss(subject), slot.relation, new)
 
 
-def _document(feed: Feed, fetched: Fetched) -> object:
-    try:
-        return json.loads(fetched.body or b"")
-    except (ValueError, RecursionError) as error:
-        raise SourceError(
-            f"is not JSON: {clean(str(error), 200)}",
-            subject=f"feed {feed.name}",
-            hint=f"look at {fetched.url}",
-        ) from error
-
-
 def _text(path: str, thing: object) -> str:
     """Give the values at a path as one clean text without markup; "" where there is none."""
     values = (match.value for match in _compiled(path).find(thing))
-    texts = (_plain(value) for value in values if isinstance(value, str | int | float))
+    plain = (str(value) for value in values if isinstance(value, str | int | float))
+    texts = (clean(without_markup(value)) for value in plain)
     joined = "; ".join(filter(None, texts))
     return "" if joined.lower() in {"none", "n/a", "na"} else joined
-
-
-def _plain(value: object) -> str:
-    return clean(html.unescape(re.sub(r"<[^<>]*>", " ", str(value))))
 
 
 def _without_gloss(subject: str) -> str:

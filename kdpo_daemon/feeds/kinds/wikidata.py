@@ -6,7 +6,6 @@ for the first time gives no entries.  Does not follow recent changes, wait for a
 or look at references and aliases.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.tables import as_table, as_text, as_texts, refused
 from kdpo_daemon.facts.texts import clean, content_hash
-from kdpo_daemon.feeds.kinds import Ask, Reading
+from kdpo_daemon.feeds.kinds import Ask, Reading, as_json
 from kdpo_daemon.records import Entry, Feed, Fetched, Page, RawFact
 
 #: What stands in a feed's URL for each of the items that it watches.
@@ -217,10 +216,7 @@ def _entry(  # noqa: PLR0913 - what an entry is made of
 
 def _entity(feed: Feed, url: str, body: bytes) -> _Json:
     """Give the entity of a document, alone or as Special:EntityData wraps it."""
-    try:
-        read = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise _refused(feed, f"is not JSON: {clean(str(error), 200)}", f"look at {url}") from error
+    read: Any = as_json(feed.name, url, body)
     if isinstance(read, dict) and isinstance(read.get("entities"), dict) and read["entities"]:
         read = next(iter(read["entities"].values()))
     if not isinstance(read, dict) or "claims" not in read:
