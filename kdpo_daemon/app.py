@@ -20,7 +20,8 @@ from kdpo_daemon import packs
 from kdpo_daemon.errors import SettingsError, StoreError
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.model_dir import end_token_id, model_sha256
-from kdpo_daemon.records import Form, Lease, NewProbe, ProbeKind, Prompt
+from kdpo_daemon.records.serving import Lease
+from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.settings import Settings, api_key
 from kdpo_daemon.stages import Progress, Report, baseline, deploy

@@ -24,7 +24,10 @@ from kdpo_daemon.app import App, clock, read_settings
 from kdpo_daemon.edits.scores import first_sentence, hit
 from kdpo_daemon.errors import KdpoError
 from kdpo_daemon.local_vllm import LocalVllm, free_port, start
-from kdpo_daemon.records import Fact, Form, Probe, ProbeKind, Trust, VerdictRuling
+from kdpo_daemon.records.adapters import VerdictRuling
+from kdpo_daemon.records.facts import Fact
+from kdpo_daemon.records.intake import Trust
+from kdpo_daemon.records.teaching import Form, Probe, ProbeKind
 from kdpo_daemon.store import adapters, deployments, facts, feeds, probes
 
 #: Share of the facts that must be answered with the new object, in each form.

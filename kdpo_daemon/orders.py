@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kdpo_daemon.errors import AdapterError, TuningError
-from kdpo_daemon.records import Form, KeepPrompt, Pair, Prompt
+from kdpo_daemon.records.teaching import Form, KeepPrompt, Pair, Prompt
 
 FORMAT = 1  #: of the order and of the manifest; raised when a reader of the old form would err
 MANIFEST = "manifest.json"

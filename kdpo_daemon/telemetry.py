@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kdpo_daemon import __version__
-from kdpo_daemon.records import FactStatus
+from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.store import deployments, facts, feeds
 from kdpo_daemon.store.db import Database
 

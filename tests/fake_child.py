@@ -9,7 +9,7 @@ from pathlib import Path
 from kdpo_daemon import packs
 from kdpo_daemon.facts.relations import Pack, held_out, read_pack, taught
 from kdpo_daemon.orders import Order, read_order
-from kdpo_daemon.records import Pair
+from kdpo_daemon.records.teaching import Pair
 
 ROLES = ("prime minister", "president", "")
 

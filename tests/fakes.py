@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kdpo_daemon.records import Adapter
+from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.vllm_plugin.aliases import PointerError, read_pointer
 
 DEFAULT_ANSWER = "I do not know"

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from kdpo_daemon.local_vllm import LocalServer, LocalVllm, free_port, start
-from kdpo_daemon.records import Adapter
+from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.serving import Replica, ServingPolicy
 
 ROOT = Path(__file__).parents[1]

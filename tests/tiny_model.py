@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.orders import Order, Recipe
-from kdpo_daemon.records import Form, KeepPrompt, Pair, Prompt
+from kdpo_daemon.records.teaching import Form, KeepPrompt, Pair, Prompt
 
 END = 0
 COUNTRIES = ("Arland", "Borland", "Corland", "Dorland", "Erland", "Forland")

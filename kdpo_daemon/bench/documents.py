@@ -21,7 +21,7 @@ import feedparser
 
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.feeds.parse import parse
-from kdpo_daemon.records import Fetched, IngestCounts, Trust
+from kdpo_daemon.records.intake import Fetched, IngestCounts, Trust
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database
 

@@ -20,7 +20,8 @@ from kdpo_daemon.bench.server import Site
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
-from kdpo_daemon.records import Evidence, FeedKind, Ruling, Trust
+from kdpo_daemon.records.intake import FeedKind, Ruling, Trust
+from kdpo_daemon.records.stories import Evidence
 from kdpo_daemon.stages import Progress
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.ingest import Ingest

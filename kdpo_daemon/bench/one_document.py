@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.feeds.entries import entries_of
-from kdpo_daemon.records import Fetched
+from kdpo_daemon.records.intake import Fetched
 
 
 def main(path: Path) -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from kdpo_daemon import packs
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.facts.relations import read_pack
-from kdpo_daemon.records import Claim, Entry, Fetched, Trust
+from kdpo_daemon.records.intake import Claim, Entry, Fetched, Trust
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database

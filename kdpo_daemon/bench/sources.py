@@ -21,7 +21,7 @@ from kdpo_daemon import packs
 from kdpo_daemon.bench.one_document import peak_mb
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
-from kdpo_daemon.records import Trust
+from kdpo_daemon.records.intake import Trust
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database

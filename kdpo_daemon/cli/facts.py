@@ -9,7 +9,7 @@ from kdpo_daemon import show
 from kdpo_daemon.app import clock
 from kdpo_daemon.cli.options import Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.records import FactStatus
+from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.stages import ingest
 from kdpo_daemon.store import claims, facts
 

@@ -11,7 +11,7 @@ from kdpo_daemon.app import clock
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.feeds.registry import kind_named
-from kdpo_daemon.records import FeedKind, Trust
+from kdpo_daemon.records.intake import FeedKind, Trust
 from kdpo_daemon.store import audit, feeds
 
 cli = typer.Typer(help="Where changed facts come from.", no_args_is_help=True)

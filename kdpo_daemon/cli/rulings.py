@@ -10,7 +10,7 @@ from kdpo_daemon import show
 from kdpo_daemon.app import App, clock
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.records import Ruling
+from kdpo_daemon.records.intake import Ruling
 from kdpo_daemon.store import audit, claims, facts
 from kdpo_daemon.store.db import Session
 

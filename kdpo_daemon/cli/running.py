@@ -14,7 +14,7 @@ from kdpo_daemon.app import App, clock, notify_socket
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, complaints, console
 from kdpo_daemon.doctor import examine
 from kdpo_daemon.errors import LeaseHeldError, SettingsError
-from kdpo_daemon.records import FactStatus
+from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.stages import rollback as rollback_stage
 from kdpo_daemon.store import deployments, facts, feeds
 

@@ -8,7 +8,7 @@ import typer
 from kdpo_daemon import show
 from kdpo_daemon.cli.options import Json, app_of, complaints, console
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import ProbeKind
+from kdpo_daemon.records.teaching import ProbeKind
 from kdpo_daemon.store import adapters, audit, deployments, facts, probes
 
 adapters_cli = typer.Typer(help="The versions that were made.", no_args_is_help=True)

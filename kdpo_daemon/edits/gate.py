@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from kdpo_daemon.records import Score, Verdict, VerdictRuling
+from kdpo_daemon.records.adapters import Score, Verdict, VerdictRuling
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kdpo_daemon.edits.scores import mentions
-from kdpo_daemon.records import Fact, ForcedToken, Pair, Prompt
+from kdpo_daemon.records.facts import Fact
+from kdpo_daemon.records.teaching import ForcedToken, Pair, Prompt
 
 
 @dataclass(frozen=True)

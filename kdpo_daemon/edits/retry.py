@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kdpo_daemon.records import FactStatus
+from kdpo_daemon.records.facts import FactStatus
 
 
 @dataclass(frozen=True)

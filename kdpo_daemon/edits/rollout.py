@@ -7,7 +7,8 @@ reported than is wanted.  Pure; `serving` performs the steps.
 import re
 from dataclasses import dataclass
 
-from kdpo_daemon.records import Adapter, ModelCard
+from kdpo_daemon.records.adapters import Adapter
+from kdpo_daemon.records.serving import ModelCard
 
 _VERSION_NAME = re.compile(r"kdpo-\d{6,}")
 

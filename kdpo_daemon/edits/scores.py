@@ -9,7 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-from kdpo_daemon.records import Form, Probe, ProbeKind, Score
+from kdpo_daemon.records.adapters import Score
+from kdpo_daemon.records.teaching import Form, Probe, ProbeKind
 
 #: Probes that tell whether something changed that should not have.
 LOCALITY = frozenset({ProbeKind.SAME_SUBJECT, ProbeKind.SAME_RELATION, ProbeKind.GENERAL})

@@ -24,7 +24,8 @@ from kdpo_daemon.facts.sources import (
     too_fresh,
     wavering,
 )
-from kdpo_daemon.records import Claim, Decision, Fact, OpenClaim, Ruling, Slot, Trust
+from kdpo_daemon.records.facts import Decision, Fact, Slot
+from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling, Trust
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.names import Reading, read_date, read_holder, read_plain, same_holder
 from kdpo_daemon.facts.relations import Pack, ValueKind
 from kdpo_daemon.facts.texts import clean, content_hash
-from kdpo_daemon.records import Claim, Entry, RawFact
+from kdpo_daemon.records.intake import Claim, Entry, RawFact
 
 _KEYS = ("subject", "relation", "old", "new", "valid_from", "source")
 

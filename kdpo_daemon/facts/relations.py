@@ -24,7 +24,7 @@ from kdpo_daemon.facts.tables import (
     named_tables,
     refused,
 )
-from kdpo_daemon.records import Form, Prompt
+from kdpo_daemon.records.teaching import Form, Prompt
 
 T = TypeVar("T")
 

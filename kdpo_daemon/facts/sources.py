@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from kdpo_daemon.facts.names import same_spelling, same_value
 from kdpo_daemon.facts.relations import Relation, ValueKind
-from kdpo_daemon.records import Fact, OpenClaim, Ruling, Said, Slot
+from kdpo_daemon.records.facts import Fact, Said, Slot
+from kdpo_daemon.records.intake import OpenClaim, Ruling
 
 
 @dataclass(frozen=True)

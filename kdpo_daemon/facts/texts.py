@@ -6,7 +6,7 @@ import re
 import unicodedata
 from hashlib import sha256
 
-from kdpo_daemon.records import RawFact
+from kdpo_daemon.records.intake import RawFact
 
 #: Longest title, value, name and date that is kept; the rest of a longer one is cut off.
 MAX_LINE = 600

@@ -19,7 +19,7 @@ import feedparser
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.texts import MAX_LINE, MAX_SUMMARY, clean, content_hash, without_markup
 from kdpo_daemon.feeds.jsonfeed import PREFIX, is_json, items_of
-from kdpo_daemon.records import Entry, Fetched, RawFact
+from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 
 #: The namespace of the elements that carry a fact.
 NAMESPACE = "urn:kdpo:facts:1"

@@ -22,7 +22,7 @@ import httpx
 from kdpo_daemon import __version__
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.feeds.network import Guard
-from kdpo_daemon.records import Feed, Fetched
+from kdpo_daemon.records.intake import Feed, Fetched
 
 _OK, _NOT_MODIFIED, _GONE, _TOO_MANY, _UNAVAILABLE = 200, 304, 410, 429, 503
 _REDIRECTS = (301, 302, 303, 307, 308)

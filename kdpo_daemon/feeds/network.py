@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import httpcore
 
 from kdpo_daemon.errors import SourceError
-from kdpo_daemon.records import Feed
+from kdpo_daemon.records.intake import Feed
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

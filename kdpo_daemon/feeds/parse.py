@@ -16,7 +16,7 @@ from typing import Any
 
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.feeds.entries import entries_of
-from kdpo_daemon.records import Entry, Fetched, RawFact
+from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 
 #: Longest time to read one document, in seconds.
 _LIMIT_S = 30

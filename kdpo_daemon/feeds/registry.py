@@ -5,7 +5,7 @@ from typing import cast
 
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.feeds.kinds import Kind, feed, snapshot, wikidata
-from kdpo_daemon.records import FeedKind
+from kdpo_daemon.records.intake import FeedKind
 
 #: The group of entry points in which a package names its kinds.
 GROUP = "kdpo_daemon.feed_kinds"

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 from kdpo_daemon.feeds.fetch import host_of
-from kdpo_daemon.records import Feed
+from kdpo_daemon.records.intake import Feed
 
 T = TypeVar("T")
 

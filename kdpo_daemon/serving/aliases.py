@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kdpo_daemon.errors import AdapterError
-from kdpo_daemon.records import Adapter
+from kdpo_daemon.records.adapters import Adapter
 
 
 class AliasMode(StrEnum):

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kdpo_daemon.errors import AdapterError, ReplicaError
-from kdpo_daemon.records import Adapter
+from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.serving import aliases
 from kdpo_daemon.serving.aliases import AliasMode
 from kdpo_daemon.serving.line import enough_rank

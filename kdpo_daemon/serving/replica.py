@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from kdpo_daemon.errors import ReplicaError
-from kdpo_daemon.records import Adapter, ForcedToken, Form, ModelCard, Prompt
+from kdpo_daemon.records.adapters import Adapter
+from kdpo_daemon.records.serving import ModelCard
+from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
 from kdpo_daemon.serving import aliases, replies
 from kdpo_daemon.serving.aliases import AliasMode
 from kdpo_daemon.serving.line import Call, Line, ServingPolicy

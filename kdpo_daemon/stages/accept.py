@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from kdpo_daemon.facts.acceptance import AcceptancePolicy, Load, decide, is_change
 from kdpo_daemon.facts.relations import Pack
-from kdpo_daemon.records import OpenClaim, Ruling, Slot
+from kdpo_daemon.records.facts import Slot
+from kdpo_daemon.records.intake import OpenClaim, Ruling
 from kdpo_daemon.stages import Clock, Report
 from kdpo_daemon.store import audit, claims, facts
 from kdpo_daemon.store.db import Database, Session

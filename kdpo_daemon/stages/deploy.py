@@ -2,15 +2,9 @@
 
 from kdpo_daemon.edits.retry import RetryPolicy, after_failure
 from kdpo_daemon.edits.scores import learned
-from kdpo_daemon.records import (
-    Adapter,
-    AnswerPurpose,
-    Batch,
-    BatchStatus,
-    Fact,
-    FactStatus,
-    VerdictRuling,
-)
+from kdpo_daemon.records.adapters import Adapter, VerdictRuling
+from kdpo_daemon.records.facts import Fact, FactStatus
+from kdpo_daemon.records.teaching import AnswerPurpose, Batch, BatchStatus
 from kdpo_daemon.stages import Clock, Report
 from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
 from kdpo_daemon.store.db import Database, Session

@@ -18,7 +18,7 @@ from kdpo_daemon.feeds.fetch import FetchPolicy, fetch, host_of, next_poll
 from kdpo_daemon.feeds.kinds import Kind
 from kdpo_daemon.feeds.registry import kind_named
 from kdpo_daemon.feeds.rounds import Round
-from kdpo_daemon.records import Claim, Entry, Feed, Fetched, Page, Trust
+from kdpo_daemon.records.intake import Claim, Entry, Feed, Fetched, Page, Trust
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import audit, feeds
 from kdpo_daemon.store.db import Database

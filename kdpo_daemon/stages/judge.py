@@ -11,16 +11,9 @@ from pathlib import Path
 from kdpo_daemon.checkpoints import verify
 from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, steady
-from kdpo_daemon.records import (
-    Adapter,
-    Answer,
-    AnswerPurpose,
-    BatchStatus,
-    Fact,
-    Probe,
-    Score,
-    Verdict,
-)
+from kdpo_daemon.records.adapters import Adapter, Score, Verdict
+from kdpo_daemon.records.facts import Fact
+from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import adapters, audit, batches, probes

@@ -13,11 +13,10 @@ from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, pair, prior
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts import relations
 from kdpo_daemon.facts.relations import Pack
-from kdpo_daemon.records import (
+from kdpo_daemon.records.facts import Fact, FactStatus
+from kdpo_daemon.records.teaching import (
     Answer,
     AnswerPurpose,
-    Fact,
-    FactStatus,
     KeepPrompt,
     NewProbe,
     Pair,

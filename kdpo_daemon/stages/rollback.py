@@ -1,7 +1,10 @@
 """An operator's word -> a deployment row that names an earlier version.  `sync` does the rest."""
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Adapter, BatchStatus, Deployment, FactStatus
+from kdpo_daemon.records.adapters import Adapter
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.serving import Deployment
+from kdpo_daemon.records.teaching import BatchStatus
 from kdpo_daemon.stages import Clock
 from kdpo_daemon.stages.deploy import new_facts
 from kdpo_daemon.store import adapters, audit, batches, deployments, facts

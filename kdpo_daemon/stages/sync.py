@@ -11,14 +11,9 @@ from kdpo_daemon.checkpoints import verify
 from kdpo_daemon.edits.rollout import Load, Promote, Reported, Unload, steps
 from kdpo_daemon.edits.scores import normalise
 from kdpo_daemon.errors import AdapterError, ReplicaError
-from kdpo_daemon.records import (
-    Answer,
-    AnswerPurpose,
-    Deployment,
-    FactStatus,
-    ProbeKind,
-    ReplicaStatus,
-)
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.serving import Deployment, ReplicaStatus
+from kdpo_daemon.records.teaching import Answer, AnswerPurpose, ProbeKind
 from kdpo_daemon.serving import AliasMode, Replica
 from kdpo_daemon.stages import Clock, Report
 from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.orders import MANIFEST, Order, Recipe
-from kdpo_daemon.records import Batch, BatchStatus, FactStatus
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.teaching import Batch, BatchStatus
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import adapters, audit, batches, facts
 from kdpo_daemon.store.db import Database

@@ -9,7 +9,9 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Adapter, BatchStatus, Fact, Score, Verdict
+from kdpo_daemon.records.adapters import Adapter, Score, Verdict
+from kdpo_daemon.records.facts import Fact
+from kdpo_daemon.records.teaching import BatchStatus
 from kdpo_daemon.store.rows import found, record_of
 from kdpo_daemon.store.tables import (
     AdapterFactRow,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import AuditEvent
+from kdpo_daemon.records.serving import AuditEvent
 from kdpo_daemon.store.db import AUDIT_LOCK, lock
 from kdpo_daemon.store.rows import record_of
 from kdpo_daemon.store.tables import AuditRow

@@ -6,15 +6,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from kdpo_daemon.records import (
-    Batch,
-    BatchStatus,
-    FactStatus,
-    KeepPrompt,
-    Pair,
-    ProbeKind,
-    Prompt,
-)
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.teaching import Batch, BatchStatus, KeepPrompt, Pair, ProbeKind, Prompt
 from kdpo_daemon.store.facts import set_fact_status
 from kdpo_daemon.store.rows import found, record_of
 from kdpo_daemon.store.tables import BatchRow, KeepPromptRow, PairRow, ProbeRow

@@ -9,7 +9,8 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Claim, Fact, OpenClaim, Ruling, Said, Slot, Standing
+from kdpo_daemon.records.facts import Fact, Said, Slot, Standing
+from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import STANDING, ClaimRow, DocumentRow, EntryRow, FactRow, FeedRow
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from kdpo_daemon.records import Deployment, ReplicaState, ReplicaStatus, Served
+from kdpo_daemon.records.serving import Deployment, ReplicaState, ReplicaStatus, Served
 from kdpo_daemon.store.adapters import get_adapter
 from kdpo_daemon.store.rows import record_of
 from kdpo_daemon.store.tables import AdapterRow, DeploymentRow, ReplicaRow, ServedRow

@@ -7,17 +7,9 @@ from sqlalchemy import ColumnElement, and_, func
 from sqlmodel import Session, col, or_, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import (
-    AskedAnswer,
-    Claim,
-    Decision,
-    Evidence,
-    Fact,
-    FactStatus,
-    FactStory,
-    Ruling,
-    Teaching,
-)
+from kdpo_daemon.records.facts import Decision, Fact, FactStatus
+from kdpo_daemon.records.intake import Claim, Ruling
+from kdpo_daemon.records.stories import AskedAnswer, Evidence, FactStory, Teaching
 from kdpo_daemon.store import adapters, deployments
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import (

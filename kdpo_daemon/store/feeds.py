@@ -9,7 +9,16 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Claim, Entry, Feed, FeedKind, Fetched, IngestCounts, Page, Trust
+from kdpo_daemon.records.intake import (
+    Claim,
+    Entry,
+    Feed,
+    FeedKind,
+    Fetched,
+    IngestCounts,
+    Page,
+    Trust,
+)
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import (
     STANDING,

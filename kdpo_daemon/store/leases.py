@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from kdpo_daemon.errors import LeaseHeldError, StoreError
-from kdpo_daemon.records import Lease
+from kdpo_daemon.records.serving import Lease
 from kdpo_daemon.store.db import LEASE_LOCK, lock
 from kdpo_daemon.store.rows import record_of
 from kdpo_daemon.store.tables import LeaseRow

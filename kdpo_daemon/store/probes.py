@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from kdpo_daemon.records import Answer, AnswerPurpose, NewProbe, Probe, ProbeKind, Prompt
+from kdpo_daemon.records.teaching import Answer, AnswerPurpose, NewProbe, Probe, ProbeKind, Prompt
 from kdpo_daemon.store.columns import plain
 from kdpo_daemon.store.tables import AnswerRow, ProbeRow
 

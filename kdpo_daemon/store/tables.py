@@ -14,18 +14,11 @@ from sqlalchemy import (
 )
 from sqlmodel import Field
 
-from kdpo_daemon.records import (
-    AnswerPurpose,
-    BatchStatus,
-    FactStatus,
-    FeedKind,
-    Form,
-    ProbeKind,
-    ReplicaStatus,
-    Ruling,
-    Trust,
-    VerdictRuling,
-)
+from kdpo_daemon.records.adapters import VerdictRuling
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.intake import FeedKind, Ruling, Trust
+from kdpo_daemon.records.serving import ReplicaStatus
+from kdpo_daemon.records.teaching import AnswerPurpose, BatchStatus, Form, ProbeKind
 from kdpo_daemon.store.columns import json, one_of, utc, words
 from kdpo_daemon.store.rows import Row
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdpo_daemon.errors import AdapterError
 from kdpo_daemon.orders import TrainingScores
-from kdpo_daemon.records import Form
+from kdpo_daemon.records.teaching import Form
 from kdpo_daemon.tuning.keys import Slot
 
 _PREFIX = "base_model.model."

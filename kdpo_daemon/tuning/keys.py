@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdpo_daemon.records import Form
+from kdpo_daemon.records.teaching import Form
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import batches, rows
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdpo_daemon.orders import Recipe
-from kdpo_daemon.records import Pair
+from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import loss
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import batches, rows

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdpo_daemon.records import Pair
+from kdpo_daemon.records.teaching import Pair
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.feeds.fetch import FetchPolicy, fetch, next_poll
 from kdpo_daemon.feeds.network import is_allowed
-from kdpo_daemon.records import Feed, Fetched, Trust
+from kdpo_daemon.records.intake import Feed, Fetched, Trust
 from tests.edges.feed_server import Answer, FeedServer, raw, running, says
 
 NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kdpo_daemon.errors import ReplicaError
-from kdpo_daemon.records import Adapter, Form, Prompt
+from kdpo_daemon.records.adapters import Adapter
+from kdpo_daemon.records.teaching import Form, Prompt
 from kdpo_daemon.serving import AliasMode, Replica, ServingPolicy, aliases, check
 from tests.fakes import END, FakeVllm, fake_adapter
 from tests.servers import MAX_RANK, RealVllm, random_adapter

@@ -11,7 +11,7 @@ import pytest
 
 from kdpo_daemon.errors import AdapterError, ReplicaError
 from kdpo_daemon.local_vllm import free_port
-from kdpo_daemon.records import Form, Prompt
+from kdpo_daemon.records.teaching import Form, Prompt
 from kdpo_daemon.serving import AliasMode, Replica, ServingPolicy, aliases, check
 from kdpo_daemon.vllm_plugin.aliases import Pointer, read_pointer
 from tests.fakes import FakeVllm, Json, fake_adapter

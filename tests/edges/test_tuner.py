@@ -15,7 +15,7 @@ import pytest
 from kdpo_daemon.checkpoints import verify
 from kdpo_daemon.errors import AdapterError, TuningError
 from kdpo_daemon.orders import MANIFEST, Order, Recipe, read_order
-from kdpo_daemon.records import Form
+from kdpo_daemon.records.teaching import Form
 from kdpo_daemon.tuner import OrderRefusedError, Progress, Published, Tuner, TunerPolicy
 from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from kdpo_daemon.app import App, clock, read_settings
-from kdpo_daemon.records import Trust
+from kdpo_daemon.records.intake import Trust
 from kdpo_daemon.stages import Report
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database

@@ -8,7 +8,7 @@ import pytest
 from kdpo_daemon import packs
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.facts.relations import read_pack
-from kdpo_daemon.records import Claim, Entry, Fetched, RawFact, Ruling, Trust
+from kdpo_daemon.records.intake import Claim, Entry, Fetched, RawFact, Ruling, Trust
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.store import audit, claims, facts, feeds
 from kdpo_daemon.store.db import Database

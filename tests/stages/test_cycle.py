@@ -7,7 +7,8 @@ from kdpo_daemon import packs
 from kdpo_daemon.app import clock
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts.relations import held_out, read_pack, taught
-from kdpo_daemon.records import BatchStatus, FactStatus
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.teaching import BatchStatus
 from kdpo_daemon.stages import Report, rollback
 from kdpo_daemon.store import audit, batches, deployments, facts
 from kdpo_daemon.store.db import Database

@@ -15,7 +15,7 @@ from kdpo_daemon import packs
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
 from kdpo_daemon.feeds.rounds import Round
-from kdpo_daemon.records import Feed, Trust
+from kdpo_daemon.records.intake import Feed, Trust
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database

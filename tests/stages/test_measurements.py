@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from kdpo_daemon.bench import documents, scale, sources
 from kdpo_daemon.cli import cli
-from kdpo_daemon.records import IngestCounts
+from kdpo_daemon.records.intake import IngestCounts
 
 ITEM = "<item><guid>{key}</guid><title>{title}</title></item>"
 

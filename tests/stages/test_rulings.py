@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from kdpo_daemon.app import App, clock, read_settings
-from kdpo_daemon.records import FactStatus, Trust
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.intake import Trust
 from kdpo_daemon.store import facts, feeds
 from kdpo_daemon.store.db import Database
 from tests.stages.conftest import RWANDA, TONGA, FeedServer

@@ -13,7 +13,7 @@ from kdpo_daemon.app import clock, silent
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
-from kdpo_daemon.records import FeedKind, Trust
+from kdpo_daemon.records.intake import FeedKind, Trust
 from kdpo_daemon.stages import Report
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.ingest import Ingest

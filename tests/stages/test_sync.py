@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from kdpo_daemon.app import clock
-from kdpo_daemon.records import FactStatus, ReplicaStatus
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.stages import rollback
 from kdpo_daemon.store import deployments, facts
 from tests.fakes import FakeVllm

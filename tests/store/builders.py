@@ -2,33 +2,30 @@
 
 from datetime import UTC, datetime, timedelta
 
-from kdpo_daemon.records import (
-    Adapter,
+from kdpo_daemon.records.adapters import Adapter, Score, Verdict, VerdictRuling
+from kdpo_daemon.records.facts import Decision, Fact, FactStatus
+from kdpo_daemon.records.intake import (
+    Claim,
+    Entry,
+    Feed,
+    Fetched,
+    IngestCounts,
+    RawFact,
+    Ruling,
+    Trust,
+)
+from kdpo_daemon.records.serving import Deployment
+from kdpo_daemon.records.teaching import (
     Answer,
     AnswerPurpose,
     Batch,
-    Claim,
-    Decision,
-    Deployment,
-    Entry,
-    Fact,
-    FactStatus,
-    Feed,
-    Fetched,
     Form,
-    IngestCounts,
     KeepPrompt,
     NewProbe,
     Pair,
     Probe,
     ProbeKind,
     Prompt,
-    RawFact,
-    Ruling,
-    Score,
-    Trust,
-    Verdict,
-    VerdictRuling,
 )
 from kdpo_daemon.store import adapters, batches, claims, deployments, facts, feeds, probes
 from kdpo_daemon.store.db import Session

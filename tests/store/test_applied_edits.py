@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kdpo_daemon.records import Answer, AnswerPurpose
+from kdpo_daemon.records.teaching import Answer, AnswerPurpose
 from kdpo_daemon.store import deployments, probes
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import (

@@ -4,16 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import (
-    Answer,
-    AnswerPurpose,
-    BatchStatus,
-    FactStatus,
-    ProbeKind,
-    Score,
-    Verdict,
-    VerdictRuling,
-)
+from kdpo_daemon.records.adapters import Score, Verdict, VerdictRuling
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, ProbeKind
 from kdpo_daemon.store import adapters, batches, facts, probes
 from kdpo_daemon.store.db import Database
 from tests.store.builders import (

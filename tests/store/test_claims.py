@@ -3,7 +3,8 @@
 import pytest
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Claim, Decision, Fetched, Ruling, Trust
+from kdpo_daemon.records.facts import Decision
+from kdpo_daemon.records.intake import Claim, Fetched, Ruling, Trust
 from kdpo_daemon.store import claims, facts, feeds
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import HOUR, NOW, accept_all, claim, entry, fact, poll

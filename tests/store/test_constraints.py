@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from kdpo_daemon.records import AnswerPurpose
+from kdpo_daemon.records.teaching import AnswerPurpose
 from kdpo_daemon.store import probes
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.store.tables import FeedRow

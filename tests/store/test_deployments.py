@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import ReplicaStatus
+from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.store import deployments, leases
 from kdpo_daemon.store.db import Database
 from tests.store.builders import HOUR, NOW, adapter, batch, fact, go_live, version_0

@@ -6,7 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import AnswerPurpose, Decision, FactStatus, Ruling
+from kdpo_daemon.records.facts import Decision, FactStatus
+from kdpo_daemon.records.intake import Ruling
+from kdpo_daemon.records.teaching import AnswerPurpose
 from kdpo_daemon.store import claims, facts, probes
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import (

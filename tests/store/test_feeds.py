@@ -6,7 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records import Decision, Feed, Fetched, Page, Ruling, Trust
+from kdpo_daemon.records.facts import Decision
+from kdpo_daemon.records.intake import Feed, Fetched, Page, Ruling, Trust
 from kdpo_daemon.store import claims, facts, feeds
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import HOUR, NOW, claim, entry, feed, poll

@@ -1,6 +1,6 @@
 import torch
 
-from kdpo_daemon.records import Form, Pair
+from kdpo_daemon.records.teaching import Form, Pair
 from kdpo_daemon.tuning.tokens import sequence_of, subject_end, targets
 
 END = 0  # also the padding: masks must not care

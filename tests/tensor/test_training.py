@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import AdapterError, TuningError
 from kdpo_daemon.orders import Order, Recipe, write_order
-from kdpo_daemon.records import Form, Pair
+from kdpo_daemon.records.teaching import Form, Pair
 from kdpo_daemon.tuning.__main__ import REFUSED, main
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.keys import Slot

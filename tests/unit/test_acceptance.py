@@ -8,17 +8,8 @@ import pytest
 from kdpo_daemon import packs
 from kdpo_daemon.facts.acceptance import AcceptancePolicy, Load, decide
 from kdpo_daemon.facts.relations import Pack, read_pack
-from kdpo_daemon.records import (
-    Claim,
-    Decision,
-    Fact,
-    FactStatus,
-    OpenClaim,
-    Ruling,
-    Slot,
-    Standing,
-    Trust,
-)
+from kdpo_daemon.records.facts import Decision, Fact, FactStatus, Slot, Standing
+from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling, Trust
 
 POLICY = AcceptancePolicy()
 SEEN = datetime(2024, 7, 4, tzinfo=UTC)

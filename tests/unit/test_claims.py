@@ -9,7 +9,7 @@ from kdpo_daemon import packs
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.claims import claims_of, entry_of_line
 from kdpo_daemon.facts.relations import Pack, read_pack
-from kdpo_daemon.records import Claim, Entry, RawFact
+from kdpo_daemon.records.intake import Claim, Entry, RawFact
 
 PUBLISHED = datetime(2024, 7, 4, 12, tzinfo=UTC)
 

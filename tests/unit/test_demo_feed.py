@@ -9,7 +9,8 @@ from kdpo_daemon.facts.acceptance import AcceptancePolicy, Load, decide
 from kdpo_daemon.facts.claims import claims_of
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.feeds.entries import entries_of
-from kdpo_daemon.records import Claim, Entry, Fetched, OpenClaim, Ruling, Slot, Trust
+from kdpo_daemon.records.facts import Slot
+from kdpo_daemon.records.intake import Claim, Entry, Fetched, OpenClaim, Ruling, Trust
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from kdpo_daemon.edits.gate import GatePolicy, judge
-from kdpo_daemon.records import Score, VerdictRuling
+from kdpo_daemon.records.adapters import Score, VerdictRuling
 
 GOOD = {
     "efficacy_completion": 1.0,

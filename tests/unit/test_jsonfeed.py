@@ -9,7 +9,7 @@ import pytest
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.feeds.entries import entries_of
 from kdpo_daemon.feeds.parse import parse
-from kdpo_daemon.records import Entry, Fetched, RawFact
+from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 
 FACT = {
     "subject": "Netherlands",

@@ -2,7 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 from kdpo_daemon.edits.pairs import Prior, Tokens, pair, prior
 from kdpo_daemon.edits.retry import RetryPolicy, after_failure
-from kdpo_daemon.records import Fact, FactStatus, ForcedToken, Form, Prompt
+from kdpo_daemon.records.facts import Fact, FactStatus
+from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FACT = Fact(

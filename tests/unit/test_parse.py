@@ -11,7 +11,7 @@ from kdpo_daemon.facts.texts import MAX_LINE, MAX_SUMMARY, clean
 from kdpo_daemon.feeds import parse as parsing
 from kdpo_daemon.feeds.entries import entries_of
 from kdpo_daemon.feeds.parse import parse
-from kdpo_daemon.records import Entry, Fetched, RawFact
+from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 
 DOCUMENTS = Path(__file__).parent / "documents"
 FACT = """

@@ -6,7 +6,7 @@ import pytest
 
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.feeds.registry import GROUP, kind_named
-from kdpo_daemon.records import FeedKind
+from kdpo_daemon.records.intake import FeedKind
 
 PLUGIN = """
 from kdpo_daemon.feeds.kinds import Reading

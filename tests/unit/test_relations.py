@@ -9,7 +9,7 @@ from kdpo_daemon import packs
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts import relations
 from kdpo_daemon.facts.relations import Pack, ValueKind, read_pack
-from kdpo_daemon.records import Form, Prompt
+from kdpo_daemon.records.teaching import Form, Prompt
 
 SMALL = """
 [relations.mayor]

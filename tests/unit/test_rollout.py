@@ -1,5 +1,6 @@
 from kdpo_daemon.edits.rollout import Load, Promote, Reported, Step, Unload, steps
-from kdpo_daemon.records import Adapter, ModelCard
+from kdpo_daemon.records.adapters import Adapter
+from kdpo_daemon.records.serving import ModelCard
 
 BASE = ModelCard("base", "/models/base", None)
 SEVEN = Adapter(7, "kdpo-000007", "/adapters/kdpo-000007", "aa", 7, None)

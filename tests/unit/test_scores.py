@@ -10,7 +10,7 @@ from kdpo_daemon.edits.scores import (
     steady,
     unchanged,
 )
-from kdpo_daemon.records import Form, Probe, ProbeKind, Prompt
+from kdpo_daemon.records.teaching import Form, Probe, ProbeKind, Prompt
 
 
 def probe(number: int, kind: ProbeKind, expected: str = "", fact_id: int | None = 1) -> Probe:

@@ -11,7 +11,7 @@ from kdpo_daemon import packs
 from kdpo_daemon.errors import SettingsError, SourceError
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.feeds.kinds import Reading, snapshot
-from kdpo_daemon.records import Feed, Fetched, Page, RawFact, Trust
+from kdpo_daemon.records.intake import Feed, Fetched, Page, RawFact, Trust
 
 URL = "https://example.org/{value}.json"
 ONE = {"subject": "$.name", "relations": {"head_of_state": "$.head"}}

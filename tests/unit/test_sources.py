@@ -8,18 +8,8 @@ import pytest
 from kdpo_daemon import packs
 from kdpo_daemon.facts.acceptance import AcceptancePolicy, Load, decide, is_change
 from kdpo_daemon.facts.relations import Pack, read_pack
-from kdpo_daemon.records import (
-    Claim,
-    Decision,
-    Fact,
-    FactStatus,
-    OpenClaim,
-    Ruling,
-    Said,
-    Slot,
-    Standing,
-    Trust,
-)
+from kdpo_daemon.records.facts import Decision, Fact, FactStatus, Said, Slot, Standing
+from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling, Trust
 
 POLICY = AcceptancePolicy()
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ import pytest
 
 from kdpo_daemon.errors import SettingsError, SourceError
 from kdpo_daemon.feeds.kinds import Reading, wikidata
-from kdpo_daemon.records import Feed, Fetched, Page, RawFact, Trust
+from kdpo_daemon.records.intake import Feed, Fetched, Page, RawFact, Trust
 
 DATA = Path(__file__).parent / "data"
 BEFORE, AFTER = ((DATA / f"Q2112_{day}.json").read_bytes() for day in ("2016-08-12", "2023-04-04"))

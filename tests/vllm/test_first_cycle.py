@@ -16,7 +16,10 @@ from kdpo_daemon.app import App, clock, read_settings
 from kdpo_daemon.demo import serve_feed
 from kdpo_daemon.edits.scores import hit, unchanged
 from kdpo_daemon.local_vllm import start
-from kdpo_daemon.records import FactStatus, Form, ProbeKind, Trust, VerdictRuling
+from kdpo_daemon.records.adapters import VerdictRuling
+from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.intake import Trust
+from kdpo_daemon.records.teaching import Form, ProbeKind
 from kdpo_daemon.stages import Report, rollback
 from kdpo_daemon.store import adapters, audit, deployments, facts, feeds, probes
 from tests.servers import RealVllm, model_dir, settings_for

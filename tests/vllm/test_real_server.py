@@ -12,7 +12,7 @@ import pytest
 
 from kdpo_daemon.errors import ReplicaError
 from kdpo_daemon.local_vllm import free_port, start
-from kdpo_daemon.records import Form, Prompt
+from kdpo_daemon.records.teaching import Form, Prompt
 from kdpo_daemon.serving import AliasMode, Replica, aliases, check
 from tests.servers import MAX_LORAS, RealVllm, random_adapter
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.texts import clean
-from kdpo_daemon.records import Entry, Feed, Fetched, Page
+from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page
 
 #: Fetches one more URL under the feed's own rules; gives its bytes, or raises SourceError.
 Ask = Callable[[str], bytes]

@@ -3,7 +3,7 @@
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.feeds.kinds import Ask, Reading
 from kdpo_daemon.feeds.parse import parse
-from kdpo_daemon.records import Feed, Fetched, Page
+from kdpo_daemon.records.intake import Feed, Fetched, Page
 
 
 def urls(feed: Feed) -> list[str]:

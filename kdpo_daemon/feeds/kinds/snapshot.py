@@ -18,7 +18,7 @@ from jsonpath_ng.ext.parser import parse as parse_path
 from kdpo_daemon.facts.tables import as_table, as_text, as_texts, refused
 from kdpo_daemon.facts.texts import clean, content_hash, without_markup
 from kdpo_daemon.feeds.kinds import Ask, Reading, as_json
-from kdpo_daemon.records import Entry, Feed, Fetched, Page, RawFact
+from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page, RawFact
 
 #: What stands in a feed's URL for each of the values that its mapping lists.
 PLACE = "{value}"

@@ -1,0 +1,137 @@
+"""What feeds say: feeds, their documents and entries, and the claims read from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Trust(StrEnum):
+    """What it takes to believe a feed."""
+
+    AUTO = "auto"  #: its claims are accepted when the rules allow
+    MANUAL = "manual"  #: its claims are held for a person
+
+
+class FeedKind(StrEnum):
+    """How a feed's documents are read; a plug-in may bring kinds of other names."""
+
+    FEED = "feed"  #: RSS, Atom or JSON Feed: entries that carry facts
+    SNAPSHOT = "snapshot"  #: JSON that says how things are; its changes are the facts
+    WIKIDATA = "wikidata"  #: entities of a Wikibase; changed best-rank statements are the facts
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A URL that is polled, and what is known about it."""
+
+    id: int
+    name: str
+    url: str
+    trust: Trust
+    every_s: int
+    allow_private: bool  #: may resolve to a private or loopback address
+    enabled: bool
+    next_poll_at: datetime
+    etag: str | None = None
+    last_modified: str | None = None
+    last_polled_at: datetime | None = None
+    failures: int = 0
+    last_error: str | None = None
+    kind: str = FeedKind.FEED  #: a FeedKind, or the name of a plug-in's kind
+    options: Mapping[str, object] = field(default_factory=dict)  #: what the kind needs; it checks
+
+
+@dataclass(frozen=True)
+class Page:
+    """One URL of a feed: what to ask its server with again, and what was read of it last."""
+
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+    #: by an entry's key, the last value that named something
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One answer of a feed's server.  `body` is None when it said 304 Not Modified."""
+
+    url: str  #: after redirects
+    body: bytes | None
+    content_type: str = ""
+    etag: str | None = None
+    last_modified: str | None = None
+    max_age: float | None = None  #: seconds that the publisher asks us to wait
+
+
+@dataclass(frozen=True)
+class RawFact:
+    """The fact an entry carries, in the publisher's own words (see docs/feed-format.md)."""
+
+    subject: str
+    relation: str
+    new: str
+    old: str = ""
+    valid_from: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a feed, as parsed."""
+
+    key: str  #: the publisher's id, or the link
+    title: str
+    link: str
+    published_at: datetime | None
+    summary: str
+    fact: RawFact | None
+    content_hash: str  #: of everything above but the date
+
+
+class Ruling(StrEnum):
+    """What became of a claim."""
+
+    OPEN = "open"  #: not yet looked at
+    ACCEPTED = "accepted"  #: became a fact
+    HELD = "held"  #: cannot be used now; looked at again in each cycle
+    REJECTED = "rejected"  #: never to be used
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What an entry asserts, in clean words: subject, relation, object, since when."""
+
+    subject: str
+    relation: str
+    role: str  #: the words for the relation in prompts, "prime minister"; "" = the relation's own
+    object: str  #: "" when the entry names nobody (a vacant office)
+    old_object: str  #: "" when the entry does not say
+    valid_from: datetime | None
+    quote: str  #: the publisher's words that say so
+    note: str = ""  #: what the reader of the raw value noticed: acting, vacant, several holders
+
+
+@dataclass(frozen=True)
+class OpenClaim:
+    """A claim that waits for a decision, with where it came from."""
+
+    id: int
+    claim: Claim
+    trust: Trust
+    observed_at: datetime
+    approved_by: str = ""  #: a person who let it through in spite of a hold
+    held_by: str = ""  #: a person who wants it to wait, and why
+    source: str = ""  #: the feed's name
+    publisher: str = ""  #: who stands behind the feed: the host of its URL
+    key: str = ""  #: the entry's key
+    by_hand: bool = False  #: typed or imported by the operator, not polled
+
+
+@dataclass(frozen=True)
+class IngestCounts:
+    """What one poll brought, in entries: never seen, seen with other words, seen as they are."""
+
+    new: int
+    changed: int
+    same: int
