@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -292,7 +292,8 @@ def _keep_serving(home: Path, port: int) -> None:
     )
     console.print(f"\nStill serving, with {home / 'kdpo.toml'}. Ask it yourself:")
     console.print(f"  {ask}", markup=False, soft_wrap=True)
-    console.input("Press Enter to stop. ")
+    with suppress(EOFError):  # started without a terminal: nobody can press a key
+        console.input("Press Enter to stop. ")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def fit(
     What is learnt early is looked at now and then, and leaves the steps to what is kept.
     """
     rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
-    draws = _draws(len(keepsakes), recipe.keep_rows, rng)
+    kept = draws(len(keepsakes), recipe.keep_rows, rng)
     optimizer = torch.optim.Adam(
         [
             {"params": knobs.white, "lr": recipe.rows_rate},
@@ -97,8 +97,8 @@ def fit(
     state = Step(0, 0.0, 0.0, 0.0, 0.0)
     for step in range(recipe.steps):
         knobs.turn()
-        loss = _teach(lessons, lessons.draw(rng, recipe.pair_rows), _share_of(lessons, recipe))
-        keep_kl = _keep(keepsakes, next(draws), recipe.keep_weight)
+        loss = _teach(lessons, lessons.draw(rng, recipe.pair_rows), share_of(lessons, recipe))
+        keep_kl = _keep(keepsakes, next(kept), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())
         knobs.collect()
         optimizer.step()
@@ -121,7 +121,7 @@ def _teach(lessons: Lessons, chosen: list[int], count: int) -> float:
     return total
 
 
-def _share_of(lessons: Lessons, recipe: Recipe) -> int:
+def share_of(lessons: Lessons, recipe: Recipe) -> int:
     """Count what a pair's loss is a share of: the fewer are open, the more each of them says."""
     still = len(lessons.learnt) - sum(lessons.learnt)
     return max(recipe.least_pairs, min(recipe.pair_rows, still))
@@ -142,7 +142,7 @@ def _state(step: int, loss: float, keep_kl: float, lessons: Lessons) -> Step:
     return Step(step, loss, sum(lessons.right) / count, sum(lessons.learnt) / count, keep_kl)
 
 
-def _draws(count: int, size: int, rng: random.Random) -> Iterator[list[int]]:
+def draws(count: int, size: int, rng: random.Random) -> Iterator[list[int]]:
     """Numbers below `count`, `size` at a time, shuffled anew when all were drawn."""
     left: list[int] = []
     while True:

@@ -386,10 +386,7 @@ def test_the_next_poll_waits_for_the_longest_wish_within_bounds(
 ) -> None:
     feed = replace(FEED, every_s=every_s, failures=failures)
 
-    times = [
-        next_poll(feed, outcome, POLICY, NOW, random.Random(seed))  # noqa: S311
-        for seed in range(50)
-    ]
+    times = [next_poll(feed, outcome, POLICY, NOW, random.Random(seed)) for seed in range(50)]
 
     wait = timedelta(hours=hours)
     assert NOW + wait <= min(times) < max(times) <= NOW + 1.1 * wait

@@ -42,7 +42,7 @@ class Press:
 
     def poll(self, now: datetime = NOW, at_once: int = 4) -> dict[str, int]:
         policy = FetchPolicy(connect_s=2, read_s=5, total_s=10, at_once=at_once)
-        stage = Ingest(self.db, policy, PACK, lambda: now, Random(1), lambda *_: None)  # noqa: S311
+        stage = Ingest(self.db, policy, PACK, lambda: now, Random(1), lambda *_: None)
         return {what: n for what, n in stage.run().counts.items() if n}
 
     def feeds(self) -> dict[str, Feed]:

@@ -72,7 +72,7 @@ def polled(database: Database, server: FeedServer) -> Database:
 
 
 def poll(database: Database) -> Report:
-    ingest = Ingest(database, FetchPolicy(), PACK, clock, Random(0), silent)  # noqa: S311
+    ingest = Ingest(database, FetchPolicy(), PACK, clock, Random(0), silent)
     report = ingest.run("world")
     Accept(database, PACK, AcceptancePolicy(), clock).run()
     return report
