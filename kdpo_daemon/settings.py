@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from kdpo_daemon.child import TunerPolicy
 from kdpo_daemon.edits.gate import GatePolicy
 from kdpo_daemon.edits.pairs import PlanPolicy
 from kdpo_daemon.edits.retry import RetryPolicy
@@ -20,7 +21,6 @@ from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.feeds.fetch import FetchPolicy
 from kdpo_daemon.orders import Recipe
 from kdpo_daemon.serving import AliasMode, ServingPolicy
-from kdpo_daemon.tuner import TunerPolicy
 
 V = TypeVar("V")
 

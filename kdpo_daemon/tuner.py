@@ -1,4 +1,4 @@
-"""Starts, watches and ends the training child; publishes what it made.  Imports no torch.
+"""Has an order trained by the training child, and publishes what it made.  Imports no torch.
 
 The child is `python -m kdpo_daemon.tuning train IN OUT`, a fresh interpreter in a process group of
 its own.  What it tells:
@@ -12,54 +12,23 @@ its own.  What it tells:
 
 import contextlib
 import json
-import os
-import queue
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kdpo_daemon import __version__
 from kdpo_daemon.checkpoints import draft_of, found_whole, publish
+from kdpo_daemon.child import Child, TunerPolicy
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.orders import Manifest, Order, Recipe, TrainingScores, order_sha256, write_order
 
-# Runs in the new process before it becomes the child: give way to serving, be the first that the
-# kernel kills when memory is short, and die with the daemon (PR_SET_PDEATHSIG is 1, SIGKILL 9).
-_PRELUDE = """
-import contextlib, ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("800")
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.nice(int(sys.argv[2]))
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-_BEFORE = (sys.executable, "-c", _PRELUDE)
 _REFUSED = 2
 _COMMAND = (sys.executable, "-m", "kdpo_daemon.tuning")
-_ERROR_CHARS = 2000  #: of the end of the child's standard error, kept as the reason
 _NO_SCORES = TrainingScores(steps=0, learnt=0, accuracy=0, keep_kl=0, rank=1, seconds=0)
-
-
-@dataclass(frozen=True)
-class TunerPolicy:
-    """How long and with how much a child may train."""
-
-    deadline_s: float = 3600.0  #: for one batch
-    heartbeat_s: float = 300.0  #: without a sign the child counts as hung
-    threads: int = 0  #: CPU threads; 0: all
-    niceness: int = 5  #: so that serving on the same machine goes first
 
 
 @dataclass(frozen=True)
@@ -95,8 +64,7 @@ class Tuner:
     def __init__(self, policy: TunerPolicy, command: Sequence[str] = _COMMAND) -> None:
         self.policy = policy
         self._command = tuple(command)
-        self._child: subprocess.Popen[str] | None = None
-        self._stopped = threading.Event()
+        self._child = Child(policy)
 
     def train(
         self,
@@ -164,9 +132,7 @@ class Tuner:
 
     def stop(self) -> None:
         """End the child, if there is one, and start no other; its batch counts as untrained."""
-        self._stopped.set()
-        if self._child is not None:
-            _end(self._child)
+        self._child.stop()
 
     def _run(
         self,
@@ -194,71 +160,17 @@ class Tuner:
         on_progress: Callable[[Progress], None],
     ) -> None:
         """Run the child to its end.  Returns only if it ended well."""
-        with log.open("w") as errors:
-            child = self._start(command, errors)
-            lines: queue.Queue[str | None] = queue.Queue()
-            threading.Thread(target=_pump, args=(child, lines), daemon=True).start()
-            try:
-                last = self._listen(lines, name, on_progress)
-                code = child.wait()
-            finally:
-                _end(child)
-                self._child = None
-        if code == _REFUSED and "refused" in last:
-            ids = tuple(int(one) for one in last.get("fact_ids", ()))
-            raise OrderRefusedError(str(last["refused"]), subject=name, fact_ids=ids)
-        if code != 0:
-            raise TuningError(_why(code, log), subject=name)
 
-    def _start(self, command: Sequence[str], errors: IO[str]) -> "subprocess.Popen[str]":
-        if self._stopped.is_set():
-            raise TuningError("the daemon is stopping", subject=command[-1])
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
-            [
-                sys.executable,
-                "-c",
-                _PRELUDE,
-                str(os.getpid()),
-                str(self.policy.niceness),
-                *command,
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-        self._child = child
-        return child
+        def tell(said: dict[str, Any]) -> None:
+            if "step" in said:
+                on_progress(_progress(said))
 
-    def _listen(
-        self,
-        lines: "queue.Queue[str | None]",
-        name: str,
-        on_progress: Callable[[Progress], None],
-    ) -> dict[str, Any]:
-        """Follow the child's steps to its last one; gives the last line."""
-        end = time.monotonic() + self.policy.deadline_s
-        last: dict[str, Any] = {}
-        while True:
-            patience = min(self.policy.heartbeat_s, end - time.monotonic())
-            try:
-                line = lines.get(timeout=max(patience, 0))
-            except queue.Empty:
-                raise TuningError(self._late(end), subject=name) from None
-            if line is None:
-                return last
-            with contextlib.suppress(ValueError):  # a library may print what it likes
-                said = json.loads(line)
-                if isinstance(said, dict):
-                    last = said
-                    if "step" in said:
-                        on_progress(_progress(said))
-
-    def _late(self, end: float) -> str:
-        if time.monotonic() >= end:
-            return f"training was not done within {self.policy.deadline_s:g} s"
-        return f"no sign of life for {self.policy.heartbeat_s:g} s"
+        ended = self._child.run(command, name, log, tell)
+        if ended.code == _REFUSED and "refused" in ended.last:
+            ids = tuple(int(one) for one in ended.last.get("fact_ids", ()))
+            raise OrderRefusedError(str(ended.last["refused"]), subject=name, fact_ids=ids)
+        if ended.code != 0:
+            raise TuningError(ended.why, subject=name)
 
 
 def _progress(said: dict[str, Any]) -> Progress:
@@ -268,33 +180,6 @@ def _progress(said: dict[str, Any]) -> Progress:
         loss=float(said.get("loss", 0)),
         accuracy=float(said.get("accuracy", 0)),
     )
-
-
-def _pump(child: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:
-    """Hand the child's lines over; None when it closed its output."""
-    if child.stdout is not None:
-        with child.stdout:
-            for line in child.stdout:
-                lines.put(line)
-    lines.put(None)
-
-
-def _end(child: "subprocess.Popen[str]") -> None:
-    """Ask the child's group to end, then make it."""
-    for number, wait_s in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(wait_s)
-            return
-
-
-def _why(code: int, log: Path) -> str:
-    if code == -signal.SIGKILL:
-        return "the training child was killed, probably out of memory"
-    said = log.read_text("utf-8", errors="replace")[-_ERROR_CHARS:].strip()
-    how = f"by signal {-code}" if code < 0 else f"with status {code}"
-    return f"the training child ended {how}: {said or 'it said nothing'}"
 
 
 def _take_scores(draft: Path) -> TrainingScores:

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from kdpo_daemon.checkpoints import verify
+from kdpo_daemon.child import TunerPolicy
 from kdpo_daemon.errors import AdapterError, TuningError
 from kdpo_daemon.orders import MANIFEST, Order, Recipe, read_order
 from kdpo_daemon.records.teaching import Form
-from kdpo_daemon.tuner import OrderRefusedError, Progress, Published, Tuner, TunerPolicy
+from kdpo_daemon.tuner import OrderRefusedError, Progress, Published, Tuner
 from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
