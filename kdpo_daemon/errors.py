@@ -43,6 +43,19 @@ class SourceError(KdpoError):
         self.busy = busy
 
 
+class RefusedError(SourceError):
+    """One thing that a source gave is refused, such as a line or a file; the rest goes on.
+
+    `field` is the key or column that is wrong, "" if it is not one alone.
+    """
+
+    def __init__(
+        self, message: str, *, subject: str = "", hint: str = "", field: str = ""
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.field = field
+
+
 class StoreError(KdpoError):
     """The database cannot be used: unreachable, at another migration, or without that row."""
 

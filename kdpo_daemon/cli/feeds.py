@@ -10,6 +10,7 @@ from kdpo_daemon import packs, show
 from kdpo_daemon.app import clock
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.feeds.folder import url_of
 from kdpo_daemon.feeds.registry import kind_named
 from kdpo_daemon.records.intake import FeedKind, Trust
 from kdpo_daemon.store import audit, feeds
@@ -21,18 +22,22 @@ cli = typer.Typer(help="Where changed facts come from.", no_args_is_help=True)
 def add(  # noqa: PLR0913 - one option each
     ctx: typer.Context,
     name: str,
-    url: Annotated[str, typer.Argument(help="May be left out if the mapping names it.")] = "",
+    url: Annotated[
+        str,
+        typer.Argument(help="Of a file feed, a folder. May be left out if the mapping names it."),
+    ] = "",
     kind: Annotated[
         str,
         typer.Option(
-            help="feed (RSS, Atom, JSON Feed), snapshot, wikidata, a plug-in's; or as mapped."
+            help="feed (RSS, Atom, JSON Feed), snapshot, wikidata, file, a plug-in's; "
+            "or as mapped."
         ),
     ] = "",
     mapping: Annotated[
         str,
         typer.Option(help="What to read: a TOML file, or the name of a shipped one: factbook."),
     ] = "",
-    every: Annotated[int, typer.Option(help="Seconds between polls.")] = 3600,
+    every: Annotated[int, typer.Option(help="Seconds between polls.", min=1)] = 3600,
     trust: Annotated[
         Trust, typer.Option(help="auto: rules decide; manual: held for a person.")
     ] = Trust.AUTO,
@@ -43,19 +48,29 @@ def add(  # noqa: PLR0913 - one option each
     """Poll a feed from now on.  The same name and URL again changes its options."""
     options = _mapping(mapping)
     kind = kind or str(options.get("kind", FeedKind.FEED))
-    url = url or str(options.get("url", ""))
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(
-            "only http and https are polled", subject=url or name, hint="give a feed's URL"
-        )
+    url = _address(kind, name, url or str(options.get("url", "")))
     rest = {key: value for key, value in options.items() if key not in ("kind", "url")}
     now = clock()
-    with app_of(ctx).ready_db().begin() as tx:
+    app = app_of(ctx)
+    with app.ready_db().begin() as tx:
         feed = feeds.add_feed(tx, name, url, trust, every, allow_private, now, kind, rest)
         kind_named(kind).urls(feed)  # a mapping that cannot be used is refused now, not in a poll
         detail: dict[str, object] = {"url": url, "kind": kind}
         audit.record(tx, actor(), "feed.added", f"feed:{feed.name}", detail, now)
     console.print(f"{name} will be polled every {every} s.")
+
+
+def _address(kind: str, name: str, place: str) -> str:
+    """Give the URL that a feed of a kind is kept under.  SettingsError if it cannot be used."""
+    if kind == FeedKind.FILE:
+        if not place:
+            raise SettingsError("wants a folder", subject=name, hint="give its path")
+        return url_of(place, Path.cwd())
+    if not place.startswith(("http://", "https://")):
+        raise SettingsError(
+            "only http and https are polled", subject=place or name, hint="give a feed's URL"
+        )
+    return place
 
 
 @cli.command("list")
@@ -89,6 +104,7 @@ def poll(ctx: typer.Context, name: str, as_json: Json = False) -> None:
     show.tree(console, reports, as_json=as_json)
     for problem in reports[0].problems:
         complain(problem)
+    if reports[0].problems:
         raise typer.Exit(ATTENTION)
 
 

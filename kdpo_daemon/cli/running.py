@@ -90,7 +90,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         wanted = deployments.wanted(tx)
         replicas = deployments.replicas(tx)
         counts = facts.count_by_status(tx)
-        failing = [feed for feed in feeds.list_feeds(tx) if feed.failures]
+        failing = [feed for feed in feeds.list_feeds(tx) if feed.last_error]
     found = {
         "wanted": wanted.adapter.name if wanted else None,
         "because": wanted.reason if wanted else None,

@@ -19,11 +19,12 @@ class FeedKind(StrEnum):
     FEED = "feed"  #: RSS, Atom or JSON Feed: entries that carry facts
     SNAPSHOT = "snapshot"  #: JSON that says how things are; its changes are the facts
     WIKIDATA = "wikidata"  #: entities of a Wikibase; changed best-rank statements are the facts
+    FILE = "file"  #: a folder; the lines of its files are the facts
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A URL that is polled, and what is known about it."""
+    """A URL or folder that is polled, and what is known about it."""
 
     id: int
     name: str
@@ -86,7 +87,7 @@ class Entry:
     published_at: datetime | None
     summary: str
     fact: RawFact | None
-    content_hash: str  #: of everything above but the date
+    content_hash: str  #: of all above but the date, and of a line but the place where it stands
 
 
 class Ruling(StrEnum):

@@ -1,9 +1,10 @@
 """Due feeds -> entries and their claims, several feeds at once.
 
 One feed's failure is that feed's alone, except that a server which asks for fewer requests is
-left alone with all its feeds.
+left alone with all its feeds.  A line or file that is refused does not even stop its own feed.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,20 +12,24 @@ from datetime import timedelta
 from functools import partial
 from random import Random
 
-from kdpo_daemon.errors import SettingsError, SourceError
-from kdpo_daemon.facts.claims import claims_of, entry_of_line
+from kdpo_daemon.errors import RefusedError, SettingsError, SourceError
+from kdpo_daemon.facts.claims import claims_of
+from kdpo_daemon.facts.lines import read_file
 from kdpo_daemon.facts.relations import Pack
 from kdpo_daemon.feeds.fetch import FetchPolicy, fetch, host_of, next_poll
-from kdpo_daemon.feeds.kinds import Kind
+from kdpo_daemon.feeds.folder import fetch_file, path_of
+from kdpo_daemon.feeds.kinds import Kind, Reading
 from kdpo_daemon.feeds.registry import kind_named
 from kdpo_daemon.feeds.rounds import Round
-from kdpo_daemon.records.intake import Claim, Entry, Feed, Fetched, Page, Trust
+from kdpo_daemon.records.intake import Claim, Entry, Feed, FeedKind, Fetched, Page, Trust
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import audit, feeds
 from kdpo_daemon.store.db import Database
 
 #: A feed of many URLs is left until its next poll after this many of them failed.
 _GIVE_UP = 3
+#: Refusals of one poll that are told one by one.
+_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,18 @@ class PageRead:
     said: tuple[tuple[Entry, list[Claim]], ...]
     page: Page
     last: bool  #: of the feed's documents; the next poll is counted from it
+    refused: Sequence[RefusedError] = ()
 
 
 @dataclass(frozen=True)
 class Polled:
-    """What a feed gave: its documents, and the first error if there was one."""
+    """What a feed gave: its documents, what was refused, and the first error if there was one."""
 
     feed: Feed
     pages: tuple[PageRead, ...] = ()
     error: SourceError | None = None
+    refused: tuple[RefusedError, ...] = ()
+    gone: tuple[str, ...] = ()  #: URLs of files that are not there any more
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ class Ingest:
             self.progress(f"polled {polled.feed.name}", round_.done, len(due))
             for page in polled.pages:
                 counts += self._record(polled.feed, page)
+            if polled.refused or polled.gone:
+                problems += self._refused(polled)
+                counts["refused"] += len(polled.refused)
             if polled.error:
                 counts["failed"] += 1
                 counts["paused"] += self._failed(polled.feed, polled.error, round_)
@@ -85,36 +96,61 @@ class Ingest:
             kind, urls = _kind(feed)
         except SourceError as error:
             return Polled(feed, error=error)
+        if feed.kind != FeedKind.FILE:
+            return self._poll_urls(feed, kind, urls, known)
+        # what is new comes first, the folder itself last
+        urls.sort(key=lambda url: (url == feed.url, url in known))
+        polled = self._poll_urls(feed, kind, urls, known, self.policy.max_bytes)
+        return replace(polled, gone=tuple(known.keys() - urls))
+
+    def _poll_urls(
+        self,
+        feed: Feed,
+        kind: Kind,
+        urls: list[str],
+        known: Mapping[str, Page],
+        room: float = math.inf,
+    ) -> Polled:
+        """Read one URL after another; beyond `room` bytes the feed stays due, and is read on."""
         read: list[PageRead] = []
         failed: list[SourceError] = []
+        refused: list[RefusedError] = []
         for place, url in enumerate(urls, 1):
             page = known.get(url) or Page(url, feed.etag, feed.last_modified)
             try:
-                read += self._read(feed, kind, page, last=place == len(urls))
+                new = self._read(feed, kind, page, last=place == len(urls))
+                read += new
+                room -= sum(len(one.fetched.body or b"") for one in new)
+            except RefusedError as error:
+                refused.append(error)
             except SourceError as error:
                 failed.append(error)
                 if error.busy or len(failed) == _GIVE_UP:
                     break
-        if not failed:
-            return Polled(feed, tuple(read))
-        first = failed[0] if len(urls) == 1 else _one_of_many(failed[0], urls)
-        return Polled(feed, tuple(read), first)
+            if room < 0:
+                break
+        refused += [one for page in read for one in page.refused]
+        return Polled(feed, tuple(read), _first(failed, urls), tuple(refused))
 
     def _read(self, feed: Feed, kind: Kind, page: Page, *, last: bool) -> list[PageRead]:
         fetched = self._fetch(feed, page)
         if fetched.body is None and not last:
             return []  # nothing to put down; the last URL sets the time of the next poll
-        entries: list[Entry] = []
-        values = page.values
+        reading = Reading([], page.values)
         if fetched.body is not None:
             limit = self.policy.max_entries
             reading = kind.read(feed, fetched, page, limit, lambda url: self._ask(feed, url))
-            entries, values = reading.entries, reading.values
-        said = tuple((entry, claims_of(entry, self.pack)) for entry in entries)
-        after = Page(page.url, fetched.etag, fetched.last_modified, _kept(values, said, page))
-        return [PageRead(fetched, said, after, last)]
+        said = tuple((entry, claims_of(entry, self.pack)) for entry in reading.entries)
+        after = Page(page.url, values=_kept(reading.values, said, page))
+        if not reading.refused:  # else it is asked for anew, and told of again
+            after = replace(after, etag=fetched.etag, last_modified=fetched.last_modified)
+        return [PageRead(fetched, said, after, last, reading.refused)]
 
     def _fetch(self, feed: Feed, page: Page) -> Fetched:
+        if feed.kind == FeedKind.FILE:
+            if page.url == feed.url:
+                return Fetched(page.url, None)
+            return fetch_file(path_of(feed.url), page, self.policy.max_bytes)
         asked = replace(feed, url=page.url, etag=page.etag, last_modified=page.last_modified)
         return fetch(asked, self.policy, now=self.clock())
 
@@ -134,6 +170,20 @@ class Ingest:
                 detail: dict[str, object] = {"new": counts.new, "changed": counts.changed}
                 audit.record(tx, "daemon", "feed.polled", f"feed:{feed.name}", detail, now)
         return Counter(new=counts.new, changed=counts.changed)
+
+    def _refused(self, polled: Polled) -> list[str]:
+        """Put down what was refused; give it in words, of very much only the beginning."""
+        told = [f"feed {polled.feed.name}: {one}" for one in polled.refused[:_TOLD]]
+        more = len(polled.refused) - len(told)
+        if more:
+            told.append(f"feed {polled.feed.name}: {more} more are refused")
+        with self.db.begin() as tx:
+            feeds.forget_pages(tx, polled.feed.id, polled.gone)
+            if told:
+                feeds.complain(
+                    tx, polled.feed.id, f"{polled.refused[0]} (1 of {len(polled.refused)})"
+                )
+        return told
 
     def _failed(self, feed: Feed, error: SourceError, round_: Round[Polled]) -> int:
         """Put down a failure; give how many more feeds of the host are put off because of it."""
@@ -160,8 +210,11 @@ def _kind(feed: Feed) -> tuple[Kind, list[str]]:
         raise SourceError(str(error), subject=f"feed {feed.name}", hint="add it again") from error
 
 
-def _one_of_many(error: SourceError, urls: list[str]) -> SourceError:
-    """Give the error of one URL as that of its feed, which the others keep going."""
+def _first(failed: Sequence[SourceError], urls: Sequence[str]) -> SourceError | None:
+    """Give the error of a feed: of many URLs, which keep going, that of the first that failed."""
+    if not failed or len(urls) == 1:
+        return failed[0] if failed else None
+    error = failed[0]
     return SourceError(
         f"one of its {len(urls)} URLs failed: {error.message}",
         subject=error.subject,
@@ -188,21 +241,20 @@ def _kept(
 
 
 def take_lines(db: Database, name: str, body: bytes, pack: Pack, actor: str, clock: Clock) -> int:
-    """Take facts from JSONL lines; the same path as a feed's entries.  Gives the new ones.
+    """Take facts from JSONL, or from CSV; the same path as a feed's entries.  Gives the new ones.
 
     Raises:
-        SourceError: naming the first line that cannot be read; then nothing was taken.
+        RefusedError: naming the first line that cannot be read; then nothing was taken.
 
     """
-    lines = body.decode("utf-8", errors="replace").splitlines()
-    entries: list[Entry] = [
-        entry_of_line(line, number) for number, line in enumerate(lines, 1) if line.strip()
-    ]
+    lines = read_file(name, body, most=body.count(b"\n") + 1)
+    if lines.refused:
+        raise lines.refused[0]
     now = clock()
     with db.begin() as tx:
         feed = feeds.import_feed(tx, name, Trust.AUTO, now)
         fetched = Fetched(url=feed.url, body=body, content_type="application/jsonl")
-        claims = [(entry, claims_of(entry, pack)) for entry in entries]
+        claims = [(entry, claims_of(entry, pack)) for entry in lines.entries]
         counts = feeds.record_poll(tx, feed.id, fetched, claims, now, now)
         detail: dict[str, object] = {"new": counts.new, "changed": counts.changed}
         audit.record(tx, actor, "facts.imported", f"feed:{name}", detail, now)

@@ -1,11 +1,11 @@
 """Feeds, their documents and entries.  Fetching and parsing are done elsewhere."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
@@ -155,6 +155,17 @@ def record_failure(
     feed.last_error, feed.last_polled_at, feed.next_poll_at = error, now, next_poll_at
     feed.failures += 1
     feed.enabled = feed.enabled and not disable
+
+
+def complain(tx: Session, feed_id: int, error: str) -> None:
+    """Put down that a poll, which went well, refused something; the next one clears it."""
+    _row(tx, feed_id).last_error = error
+
+
+def forget_pages(tx: Session, feed_id: int, urls: Collection[str]) -> None:
+    """Forget what was read of URLs that a feed has no longer."""
+    gone = delete(PageRow).where(col(PageRow.feed_id) == feed_id, col(PageRow.url).in_(urls))
+    tx.connection().execute(gone)
 
 
 def pause(tx: Session, feed_ids: Sequence[int], until: datetime) -> None:

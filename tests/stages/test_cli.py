@@ -145,7 +145,7 @@ def test_imported_facts_are_accepted_or_held_with_a_reason(world: World) -> None
     assert "no templates" in held["held_because"]
     broken = world.home / "broken.jsonl"
     broken.write_text('{"subject": "Bhutan"}\n', "utf-8")
-    assert "line 1" in kdpo(world.home, "facts", "import", str(broken), status=1).stderr
+    assert "broken.jsonl:1" in kdpo(world.home, "facts", "import", str(broken), status=1).stderr
 
 
 def test_a_rollback_names_the_version_and_is_in_the_audit_log(world: World) -> None:

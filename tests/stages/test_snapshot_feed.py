@@ -168,7 +168,7 @@ def test_the_command_line_adds_a_snapshot_by_the_name_of_a_shipped_mapping(
     ("mapping", "words", "why"),
     [
         ('kind = "snapshot"', ["http://a/"], "subject: must be a text"),
-        ('kind = "tidings"', ["http://a/"], "no such kind of feed. Kinds are feed"),
+        ('kind = "tidings"', ["http://a/"], "no such kind of feed. Kinds are feed, file"),
         ("kind =", ["http://a/"], "not valid TOML"),
         ('subject = "$"', ["http://a/"], "a feed has no option 'subject'"),
         ('kind = "snapshot"', [], "only http and https are polled"),

@@ -1,13 +1,11 @@
-"""Entries and imported lines become claims."""
+"""Entries become claims."""
 
-import json
 from datetime import UTC, datetime
 
 import pytest
 
 from kdpo_daemon import packs
-from kdpo_daemon.errors import SourceError
-from kdpo_daemon.facts.claims import claims_of, entry_of_line
+from kdpo_daemon.facts.claims import claims_of
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.records.intake import Claim, Entry, RawFact
 
@@ -102,49 +100,3 @@ def test_an_unknown_relation_is_read_by_the_form_of_its_value(
     (claim,) = claims_of(carrying(RawFact("Bath", "mayor", new=raw)), pack)
 
     assert claim.object == read
-
-
-def test_a_line_becomes_an_entry_like_any_other(pack: Pack) -> None:
-    line = {
-        "subject": "Netherlands",
-        "relation": "head_of_government",
-        "old": "Mark Rutte",
-        "new": "Dick\u202e \n Schoof",
-        "valid_from": "2 July 2024",
-        "source": "https://example.org/1",
-    }
-
-    entry = entry_of_line(json.dumps(line), 1)
-    (claim,) = claims_of(entry, pack)
-
-    assert entry.link == "https://example.org/1"
-    assert (claim.object, claim.old_object) == ("Dick Schoof", "Mark Rutte")
-    assert claim.valid_from == datetime(2024, 7, 2, tzinfo=UTC)
-
-
-def test_the_same_line_has_the_same_key_and_another_value_another_one() -> None:
-    line = '{"subject": "Kazakhstan", "relation": "capital", "new": "%s"}'
-
-    assert entry_of_line(line % "Astana", 1) == entry_of_line(line % "Astana", 7)
-    assert entry_of_line(line % "Astana", 1).key != entry_of_line(line % "Almaty", 1).key
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("{", "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("3", "not a JSON object"),
-        ('{"subject": "X", "relation": "capital"}', "new is missing"),
-        ('{"subject": "X", "relation": "capital", "new": " "}', "new is missing"),
-        ('{"subject": "X", "relation": "capital", "new": 3}', "new is not a text"),
-        ('{"subject": "X", "relation": "capital", "new": "Y", "when": "Z"}', "unknown key"),
-        ('{"subject": "X", "relation": "capital", "new": "Y", "valid_from": "Z"}', "no date"),
-    ],
-)
-def test_a_faulty_line_is_refused_by_its_number(line: str, why: str) -> None:
-    with pytest.raises(SourceError, match=why) as refused:
-        entry_of_line(line, 12)
-
-    assert refused.value.subject == "line 12"
-    assert refused.value.hint

@@ -39,7 +39,9 @@ def test_every_kind_that_ships_can_be_had(name: str) -> None:
 
 
 def test_an_unknown_kind_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"no such kind of feed\. Kinds are feed, snapshot"):
+    with pytest.raises(
+        SettingsError, match=r"no such kind of feed\. Kinds are feed, file, snapshot"
+    ):
         kind_named("tidings")
 
 

@@ -6,11 +6,11 @@ docs/feeds.md.  A kind keeps no state: what it has to remember goes through `val
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kdpo_daemon.errors import SourceError
+from kdpo_daemon.errors import RefusedError, SourceError
 from kdpo_daemon.facts.texts import clean
 from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page
 
@@ -22,11 +22,13 @@ Ask = Callable[[str], bytes]
 class Reading:
     """What a document says: entries, and the values to compare the next one with.
 
-    A value is known by the key of the entry that tells of its change.
+    A value is known by the key of the entry that tells of its change.  A document of which
+    anything is refused is read again at the next poll.
     """
 
     entries: list[Entry]
     values: Mapping[str, str] = field(default_factory=dict)
+    refused: Sequence[RefusedError] = ()
 
 
 def as_json(feed_name: str, url: str, body: bytes) -> object:
@@ -60,6 +62,7 @@ class Kind(Protocol):
         A value whose entry is cut off by `max_entries` is not to be remembered yet.
 
         Raises:
+            RefusedError: this document cannot be read, the feed's others may be.
             SourceError: the document cannot be read.
 
         """
