@@ -23,12 +23,13 @@ from kdpo_daemon.model_dir import end_token_id, model_sha256
 from kdpo_daemon.records.serving import Lease
 from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.serving import Replica
-from kdpo_daemon.settings import Settings, api_key
+from kdpo_daemon.settings import Settings, api_key, webhook_key
 from kdpo_daemon.stages import Progress, Report, baseline, deploy
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
 from kdpo_daemon.stages.plan import Curriculum, Plan
+from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train
 from kdpo_daemon.store import leases
@@ -199,6 +200,17 @@ class App:
             rng=SystemRandom(),
             progress=self.progress,
         ).run(only)
+
+    def receive(self) -> Receive:
+        """Give what takes posts to webhooks."""
+        keys = self.settings.webhook
+        return Receive(
+            db=self.db,
+            pack=self.pack,
+            max_entries=self.settings.fetch.max_entries,
+            secret_of=lambda feed: webhook_key(keys, feed).get_secret_value().encode(),
+            clock=clock,
+        )
 
     def accept(self) -> Report:
         """Decide on claims."""

@@ -19,8 +19,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from kdpo_daemon.app import App, clock
 from kdpo_daemon.errors import KdpoError, LeaseHeldError
+from kdpo_daemon.receiver import Receiver
 from kdpo_daemon.stages import Report
-from kdpo_daemon.telemetry import StageMetrics, StateMetrics, logger, sd_notify
+from kdpo_daemon.telemetry import StageMetrics, StateMetrics, count_posts, logger, sd_notify
 
 #: Exit status when the daemon had to stop by itself, so that its supervisor starts it again.
 FAILED = 1
@@ -53,6 +54,7 @@ class Daemon:
                 if not self._take_lease(held):
                     return 0
                 self._registry.register(StateMetrics(self._app.db))
+                self._receive(held)
                 return self._supervise(self._schedule())
         finally:
             self._notify("STOPPING=1")
@@ -70,6 +72,14 @@ class Daemon:
             else:
                 return True
         return False
+
+    def _receive(self, held: ExitStack) -> None:
+        """Take posts to webhooks while the lease is held, if an address is set for them."""
+        listen = self._app.settings.webhook.listen
+        if listen:
+            receiver = Receiver(listen, self._app.receive().post, count_posts(self._registry))
+            receiver.start()
+            held.callback(receiver.stop)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._log.info("daemon.stopping", signal=signal.Signals(number).name)

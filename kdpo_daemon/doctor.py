@@ -1,11 +1,13 @@
 """Checks everything the daemon needs, and says what to do about each problem.  Mends nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kdpo_daemon.app import App
-from kdpo_daemon.errors import KdpoError
+from kdpo_daemon.errors import KdpoError, SettingsError
 from kdpo_daemon.model_dir import end_token_id, model_sha256
+from kdpo_daemon.records.intake import Feed, FeedKind
 from kdpo_daemon.serving import Problem, check
+from kdpo_daemon.settings import webhook_key
 from kdpo_daemon.store import deployments, feeds
 
 
@@ -38,11 +40,27 @@ def _database(app: App) -> list[Problem]:
         for feed in known
         if feed.last_error
     ]
+    found += webhook_problems(app, known)
     found += [
         Problem(f"server {one.name}", one.error, "the daemon goes on trying")
         for one in states
         if one.error
     ]
+    return found
+
+
+def webhook_problems(app: App, added: Iterable[Feed]) -> list[Problem]:
+    """Say what keeps posts to webhooks from being taken."""
+    names = [feed.name for feed in added if feed.kind == FeedKind.WEBHOOK]
+    found: list[Problem] = []
+    if names and not app.settings.webhook.listen:
+        hint = 'set [webhook] listen, such as "127.0.0.1:9465"'
+        found.append(Problem("webhook.listen", "no post is taken", hint))
+    for name in names:
+        try:
+            webhook_key(app.settings.webhook, name)
+        except SettingsError as error:
+            found.append(Problem(f"feed {name}", error.message, error.hint))
     return found
 
 

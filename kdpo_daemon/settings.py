@@ -24,6 +24,8 @@ from kdpo_daemon.serving import AliasMode, ServingPolicy
 
 V = TypeVar("V")
 
+_SHORTEST_KEY = 16
+
 
 @dataclass(frozen=True)
 class DatabaseSettings:
@@ -80,6 +82,14 @@ class DaemonSettings:
     state: Path = Path("state")  #: training orders and logs
 
 
+@dataclass(frozen=True)
+class WebhookSettings:
+    """Where facts may be posted to."""
+
+    listen: str = ""  #: address and port for posts, apart from [daemon] listen; "": none is taken
+    keys: Path = Path("webhook-keys")  #: folder with a file for each webhook, named like its feed
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -103,6 +113,7 @@ class Settings(BaseSettings):
     gate: GatePolicy = GatePolicy()
     retry: RetryPolicy = RetryPolicy()
     daemon: DaemonSettings = DaemonSettings()
+    webhook: WebhookSettings = WebhookSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -157,7 +168,7 @@ class Settings(BaseSettings):
     def _anchored(self, folder: Path) -> Self:
         """Give the settings with every relative path taken from the folder of kdpo.toml."""
         changes: dict[str, Any] = {}
-        for name in ("model", "serving", "intake", "daemon"):
+        for name in ("model", "serving", "intake", "daemon", "webhook"):
             section = getattr(self, name)
             values = dict(vars(section))
             values.pop("__pydantic_initialised__", None)
@@ -183,6 +194,26 @@ def api_key(server: ServerSettings) -> SecretStr | None:
             subject=f"servers.{server.name}",
             hint=f"make {server.api_key_file} readable for the daemon",
         ) from error
+
+
+def webhook_key(settings: WebhookSettings, feed: str) -> SecretStr:
+    """Read the key of a webhook from its file, anew each time: a new key needs no restart.
+
+    Raises:
+        SettingsError: there is none, or it is too short.
+
+    """
+    file = settings.keys / feed
+    hint = f"write one: openssl rand -hex 32 > {file}"
+    try:
+        key = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError(f"its key cannot be read: {why}", subject=feed, hint=hint) from error
+    if len(key) < _SHORTEST_KEY:
+        why = f"its key is shorter than {_SHORTEST_KEY} characters"
+        raise SettingsError(why, subject=feed, hint=hint)
+    return SecretStr(key)
 
 
 def _anchor(value: V, folder: Path) -> V:

@@ -68,6 +68,11 @@ class StageMetrics:
         ).set(1)
 
 
+def count_posts(registry: CollectorRegistry) -> Counter:
+    """Give the counter of posts to webhooks."""
+    return Counter("kdpo_webhook_posts_total", "Posts to webhooks.", ["status"], registry=registry)
+
+
 class StateMetrics(Collector):
     """Gauges read from the database when they are asked for: state is rows."""
 

@@ -9,6 +9,7 @@ import typer
 from kdpo_daemon import packs, show
 from kdpo_daemon.app import clock
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, console
+from kdpo_daemon.doctor import webhook_problems
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.feeds.folder import url_of
 from kdpo_daemon.feeds.registry import kind_named
@@ -29,7 +30,7 @@ def add(  # noqa: PLR0913 - one option each
     kind: Annotated[
         str,
         typer.Option(
-            help="feed (RSS, Atom, JSON Feed), snapshot, wikidata, file, a plug-in's; "
+            help="feed (RSS, Atom, JSON Feed), snapshot, wikidata, file, webhook, a plug-in's; "
             "or as mapped."
         ),
     ] = "",
@@ -45,7 +46,10 @@ def add(  # noqa: PLR0913 - one option each
         bool, typer.Option(help="It may be at a private or loopback address.")
     ] = False,
 ) -> None:
-    """Poll a feed from now on.  The same name and URL again changes its options."""
+    """Poll a feed from now on, or let facts be posted to it (docs/feeds.md).
+
+    The same name and URL again changes its options.
+    """
     options = _mapping(mapping)
     kind = kind or str(options.get("kind", FeedKind.FEED))
     url = _address(kind, name, url or str(options.get("url", "")))
@@ -57,11 +61,22 @@ def add(  # noqa: PLR0913 - one option each
         kind_named(kind).urls(feed)  # a mapping that cannot be used is refused now, not in a poll
         detail: dict[str, object] = {"url": url, "kind": kind}
         audit.record(tx, actor(), "feed.added", f"feed:{feed.name}", detail, now)
-    console.print(f"{name} will be polled every {every} s.")
+    if kind == FeedKind.WEBHOOK:
+        if app.settings.webhook.listen:
+            console.print(f"POST to http://{app.settings.webhook.listen}/feeds/{name}")
+        for problem in webhook_problems(app, [feed]):
+            complain(f"{problem.subject}: {problem.message}; {problem.hint}")
+    else:
+        console.print(f"{name} will be polled every {every} s.")
 
 
 def _address(kind: str, name: str, place: str) -> str:
     """Give the URL that a feed of a kind is kept under.  SettingsError if it cannot be used."""
+    if kind == FeedKind.WEBHOOK:
+        if place:
+            hint = "leave it out: facts are posted to this daemon"
+            raise SettingsError("a webhook has no URL", subject=place, hint=hint)
+        return f"webhook:{name}"
     if kind == FeedKind.FILE:
         if not place:
             raise SettingsError("wants a folder", subject=name, hint="give its path")

@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.feeds.kinds import Kind, feed, file, snapshot, wikidata
+from kdpo_daemon.feeds.kinds import Kind, feed, file, snapshot, webhook, wikidata
 from kdpo_daemon.records.intake import FeedKind
 
 #: The group of entry points in which a package names its kinds.
@@ -15,6 +15,7 @@ _SHIPPED: dict[str, Kind] = {
     FeedKind.SNAPSHOT: snapshot,
     FeedKind.WIKIDATA: wikidata,
     FeedKind.FILE: file,
+    FeedKind.WEBHOOK: webhook,
 }
 
 

@@ -20,11 +20,12 @@ class FeedKind(StrEnum):
     SNAPSHOT = "snapshot"  #: JSON that says how things are; its changes are the facts
     WIKIDATA = "wikidata"  #: entities of a Wikibase; changed best-rank statements are the facts
     FILE = "file"  #: a folder; the lines of its files are the facts
+    WEBHOOK = "webhook"  #: facts are posted to the daemon; nothing is polled
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A URL or folder that is polled, and what is known about it."""
+    """A URL or folder that is polled, or a name that is posted to, and what is known of it."""
 
     id: int
     name: str
@@ -127,6 +128,16 @@ class OpenClaim:
     publisher: str = ""  #: who stands behind the feed: the host of its URL
     key: str = ""  #: the entry's key
     by_hand: bool = False  #: typed or imported by the operator, not polled
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One post to a webhook that was taken, and what was answered."""
+
+    key: str  #: the publisher's idempotency key
+    body_sha256: str
+    answer: Mapping[str, int]
+    received_at: datetime
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,9 @@ class Ingest:
         """Poll every feed that is due, or the one named `only` whether due or not."""
         with self.db.begin() as tx:
             due = [feeds.get_feed(tx, only)] if only else feeds.due_feeds(tx, self.clock())
+        if only and due[0].kind == FeedKind.WEBHOOK:
+            hint = "its publisher posts to it, see docs/feeds.md"
+            raise SourceError("is not polled", subject=f"feed {only}", hint=hint)
         counts: Counter[str] = Counter()
         problems: list[str] = []
         round_: Round[Polled] = Round(due)

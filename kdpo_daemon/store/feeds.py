@@ -97,11 +97,25 @@ def get_feed(tx: Session, name: str) -> Feed:
     return record_of(Feed, row)
 
 
+def lock_webhook(tx: Session, name: str) -> Feed | None:
+    """Give a feed that is posted to, held for this transaction; None if there is none."""
+    row = tx.exec(
+        select(FeedRow)
+        .where(FeedRow.name == name, FeedRow.kind == FeedKind.WEBHOOK, col(FeedRow.enabled))
+        .with_for_update()
+    ).first()
+    return record_of(Feed, row) if row else None
+
+
 def due_feeds(tx: Session, now: datetime) -> list[Feed]:
     """Give the feeds whose time to be polled has come, the longest waiting first."""
     rows = tx.exec(
         select(FeedRow)
-        .where(col(FeedRow.enabled), FeedRow.next_poll_at <= now)
+        .where(
+            col(FeedRow.enabled),
+            FeedRow.next_poll_at <= now,
+            FeedRow.kind != FeedKind.WEBHOOK,  # it is posted to
+        )
         .order_by(col(FeedRow.next_poll_at), col(FeedRow.id))
     )
     return [record_of(Feed, row) for row in rows]

@@ -56,6 +56,19 @@ class PageRow(Row, table=True):
     values: dict[str, str] = json(default_factory=dict, nullable=False)
 
 
+class DeliveryRow(Row, table=True):
+    """One post to a webhook that was taken; a repeat is answered from here."""
+
+    __table_args__ = (UniqueConstraint("feed_id", "key"), Index(None, "feed_id", "received_at"))
+
+    id: int = Field(default=None, primary_key=True)
+    feed_id: int = Field(foreign_key="feed.id")
+    key: str
+    body_sha256: str
+    answer: dict[str, int] = json()
+    received_at: datetime = utc()
+
+
 class DocumentRow(Row, table=True):
     """The bytes of a feed as they were fetched; kept when they brought an entry."""
 

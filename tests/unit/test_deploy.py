@@ -1,5 +1,6 @@
 """What deploy/ holds starts exactly this package, with settings that it accepts."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -71,6 +72,27 @@ def test_kubernetes_probes_the_pages_that_the_daemon_has() -> None:
 
     assert pages == {"/livez", "/readyz"}
     assert container["args"] == ["run"]
+
+
+def test_kubernetes_opens_the_port_of_webhooks_only_to_who_is_labelled(tmp_path: Path) -> None:
+    text = (DEPLOY / "kubernetes/kdpo.toml").read_text()
+    opened = tmp_path / "kdpo.toml"
+    opened.write_text(re.sub(r"# (\[webhook\]|listen|keys)", r"\1", text), "utf-8")
+    webhook = Settings.read(opened, frozenset()).webhook
+    [daemon] = [one for one in manifests() if one["kind"] == "Deployment"]
+    pod = daemon["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    service, policy = yaml.safe_load_all((DEPLOY / "kubernetes/webhook.yaml").read_text())
+
+    port = int(webhook.listen.rpartition(":")[2])
+    assert {"name": "webhook", "containerPort": port} in container["ports"]
+    assert str(webhook.keys) in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert service["spec"]["ports"] == [{"name": "webhook", "port": port}]
+    assert policy["spec"]["podSelector"]["matchLabels"] == daemon["metadata"]["labels"]
+    open_to_all = [rule["ports"] for rule in policy["spec"]["ingress"] if "from" not in rule]
+    assert open_to_all == [[{"port": 9464}]]  # as without the policy
+    [labelled] = [rule for rule in policy["spec"]["ingress"] if "from" in rule]
+    assert labelled["ports"] == [{"port": port}]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
