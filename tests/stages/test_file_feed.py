@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdpo_daemon import packs
-from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.errors import RefusedError, SettingsError
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
@@ -120,14 +121,44 @@ def test_what_was_read_is_not_read_again_and_the_same_content_changes_nothing(dr
     assert fetch_file(drop.folder, Page(page.url), 1_000).body == path.read_bytes()
 
 
-def test_a_file_that_is_replaced_is_read_again_even_with_its_old_time_and_size(drop: Drop) -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_file_that_changed_is_read_again_even_with_its_old_time_and_size(
+    drop: Drop, in_place: bool
+) -> None:
     path = drop.put("a.jsonl", line("Kazakhstan", "Almaty"))
     drop.poll()
     before = path.stat()
-    drop.put("a.jsonl", line("Kazakhstan", "Astana"))
+    if in_place:
+        path.write_text(line("Kazakhstan", "Astana"))
+    else:
+        drop.put("a.jsonl", line("Kazakhstan", "Astana"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     assert drop.poll().counts["new"] == 1
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b" " * 4_000_000)
+    stop = threading.Event()
+
+    def write() -> None:
+        with path.open("r+b", buffering=0) as file:
+            while not stop.is_set():
+                file.write(b" ")
+
+    def read_until_refused() -> None:
+        for _ in range(1_000):
+            fetch_file(tmp_path, Page(path.as_uri()), 10_000_000)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(RefusedError, match="was written to while it was read"):
+            read_until_refused()
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_bad_lines_are_refused_one_by_one_and_told_until_they_are_mended(drop: Drop) -> None:
