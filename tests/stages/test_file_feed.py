@@ -262,6 +262,16 @@ def test_a_file_that_cannot_be_used_is_refused_and_the_others_are_read(
     assert drop.feed().failures == 0
 
 
+def test_a_good_file_that_turns_bad_does_not_make_the_feed_due_all_the_time(drop: Drop) -> None:
+    drop.put("a.jsonl", line("Kazakhstan"))
+    drop.poll()
+    drop.put("a.jsonl", b"\xff")
+
+    assert drop.poll().counts["refused"] == 1
+
+    assert drop.feed().next_poll_at >= drop.now + timedelta(seconds=60)
+
+
 def test_many_bad_files_do_not_keep_a_good_one_out(drop: Drop) -> None:
     for number in range(5):
         drop.put(f"a{number}.csv", "nothing")
