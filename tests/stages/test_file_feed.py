@@ -54,7 +54,7 @@ class Drop:
     def poll(self, later: int = 100) -> Report:
         self.now += timedelta(seconds=later)
         clock = self._clock
-        report = Ingest(self.db, self.policy, PACK, clock, Random(0), lambda *_: None).run()  # noqa: S311
+        report = Ingest(self.db, self.policy, PACK, clock, Random(0), lambda *_: None).run()
         Accept(self.db, PACK, AcceptancePolicy(), clock).run()
         return report
 
