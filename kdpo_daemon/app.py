@@ -3,7 +3,6 @@
 The only reader of clock, environment and chance.
 """
 
-import json
 import os
 import socket
 import threading
@@ -23,9 +22,11 @@ from kdpo_daemon.model_dir import end_token_id, model_sha256
 from kdpo_daemon.records.serving import Lease
 from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.serving import Replica
-from kdpo_daemon.settings import Settings, api_key, webhook_key
+from kdpo_daemon.serving.extractor import Extractor
+from kdpo_daemon.settings import Settings, api_key, read_lines, read_text, webhook_key
 from kdpo_daemon.stages import Progress, Report, baseline, deploy
 from kdpo_daemon.stages.accept import Accept
+from kdpo_daemon.stages.extract import ExtractStage
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
 from kdpo_daemon.stages.plan import Curriculum, Plan
@@ -81,16 +82,16 @@ class App:
     @cached_property
     def pack(self) -> Pack:
         """The shipped relations and the operator's own."""
-        own = [_read(path, "intake.packs") for path in self.settings.intake.packs]
+        own = [read_text(path, "intake.packs") for path in self.settings.intake.packs]
         shipped = [packs.text(name) for name in packs.RELATIONS]
-        return read_pack([*shipped, *own])
+        return read_pack([*shipped, *own], self.settings.extraction.patterns)
 
     @cached_property
     def curriculum(self) -> Curriculum:
         """What may be asked and taught besides the facts."""
         intake = self.settings.intake
-        judged = _lines(intake.general_probes, "general_probes.jsonl")
-        kept = _lines(intake.general_keep, "general_keep.jsonl")
+        judged = read_lines(intake.general_probes, packs.text("general_probes.jsonl"))
+        kept = read_lines(intake.general_keep, packs.text("general_keep.jsonl"))
         return Curriculum(
             pack=self.pack,
             general_probes=tuple(
@@ -109,11 +110,18 @@ class App:
                 server.name,
                 server.url,
                 settings.model.name,
-                key.get_secret_value() if (key := api_key(server)) else None,
+                api_key(server.api_key_file, f"servers.{server.name}"),
                 settings.client,
             )
             for server in settings.servers
         )
+
+    @cached_property
+    def extractor(self) -> Extractor | None:
+        """The model that reads entries, if one is configured."""
+        settings = self.settings.extraction
+        key = api_key(settings.api_key_file, "extraction.api_key_file")
+        return Extractor(settings.url, settings.model, key, settings) if settings.url else None
 
     @cached_property
     def base(self) -> BaseModel:
@@ -128,9 +136,10 @@ class App:
 
     def close(self) -> None:
         """Close the connections that were opened; a part that was never used has none."""
-        for replica in self.__dict__.get("replicas", ()):
-            replica.close()
-        if "db" in self.__dict__:
+        built = self.__dict__
+        for part in (*built.get("replicas", ()), *filter(None, [built.get("extractor")])):
+            part.close()
+        if "db" in built:
             self.db.dispose()
 
     @contextmanager
@@ -180,6 +189,7 @@ class App:
         """Give the stages of one cycle, in order, ready to be called.  Needs the lease."""
         return [
             ("ingest", self.ingest),
+            ("extract", self.extract),
             ("accept", self.accept),
             ("baseline", self._baseline),
             ("sync", self.sync),
@@ -211,6 +221,16 @@ class App:
             secret_of=lambda feed: webhook_key(keys, feed).get_secret_value().encode(),
             clock=clock,
         )
+
+    def extract(self) -> Report:
+        """Let the configured model read the entries that wait for it."""
+        try:
+            extractor = self.extractor
+        except SettingsError as error:  # feeds that state their facts go on
+            return Report("extract", problems=(str(error),))
+        if extractor is None:
+            return Report("extract")
+        return ExtractStage(self.db, extractor, self.pack, clock, self.progress).run()
 
     def accept(self) -> Report:
         """Decide on claims."""
@@ -267,7 +287,9 @@ class App:
             replica=self.replicas[0],
             base_name=self.settings.model.name,
             gate=self.settings.gate,
-            text=_read(path, "intake.perplexity_text") if path else packs.text("perplexity.txt"),
+            text=read_text(path, "intake.perplexity_text")
+            if path
+            else packs.text("perplexity.txt"),
             max_tokens=self.settings.plan.max_tokens,
             clock=clock,
             progress=self.progress,
@@ -284,23 +306,6 @@ class App:
                 hint="another daemon has taken over; stop this one or the other",
             )
         return self.lease.fencing
-
-
-def _read(path: Path, key: str) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"cannot be read: {error}", subject=f"{key} = {path}", hint="correct it in kdpo.toml"
-        ) from error
-
-
-def _lines(own: Path | None, shipped: str) -> list[dict[str, str]]:
-    text = _read(own, "intake") if own else packs.text(shipped)
-    try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise SettingsError(f"not JSONL: {error}", subject=str(own or shipped)) from error
 
 
 def _prompt(line: dict[str, str]) -> Prompt:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from kdpo_daemon.app import App
 from kdpo_daemon.errors import KdpoError, SettingsError
 from kdpo_daemon.model_dir import end_token_id, model_sha256
-from kdpo_daemon.records.intake import Feed, FeedKind
+from kdpo_daemon.records.intake import Extract, Feed, FeedKind
 from kdpo_daemon.serving import Problem, check
 from kdpo_daemon.settings import webhook_key
-from kdpo_daemon.store import deployments, feeds
+from kdpo_daemon.store import deployments, extractions, feeds
 
 
 def examine(app: App) -> list[Problem]:
@@ -19,6 +19,7 @@ def examine(app: App) -> list[Problem]:
         ("model", lambda: _model(app)),
         ("packs", lambda: _packs(app)),
         ("servers", lambda: _servers(app)),
+        ("extraction", lambda: _extraction(app)),
     ):
         problems += _tried(subject, act)
     return problems
@@ -73,6 +74,19 @@ def _model(app: App) -> list[Problem]:
 def _packs(app: App) -> list[Problem]:
     app.curriculum  # noqa: B018 - reading it is the check
     return []
+
+
+def _extraction(app: App) -> list[Problem]:
+    with app.ready_db().begin() as tx:
+        feeds_ = [one.name for one in feeds.list_feeds(tx) if one.extract is Extract.MODEL]
+        stuck = extractions.last_error(tx)
+    found = []
+    if feeds_ and app.extractor is None:
+        hint = "name its url and model in [extraction] of kdpo.toml"
+        found = [Problem(f"feed {name}", "its entries wait for a model", hint) for name in feeds_]
+    if stuck:
+        found.append(Problem("extraction", stuck, "its entries wait; the daemon goes on trying"))
+    return found
 
 
 def _servers(app: App) -> list[Problem]:

@@ -4,6 +4,7 @@ Order: environment (`KDPO_SECTION__KEY`) over kdpo.toml over the default.  An un
 error that names it.
 """
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -21,6 +22,7 @@ from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.feeds.fetch import FetchPolicy
 from kdpo_daemon.orders import Recipe
 from kdpo_daemon.serving import AliasMode, ServingPolicy
+from kdpo_daemon.serving.extractor import ExtractorPolicy
 
 V = TypeVar("V")
 
@@ -72,6 +74,17 @@ class IntakeSettings:
 
 
 @dataclass(frozen=True)
+class ExtractionSettings(ExtractorPolicy):
+    """How facts are found in free text: patterns of your own, and a model."""
+
+    url: str = ""  #: of an OpenAI-compatible endpoint, with /v1; "": no model is asked
+    model: str = ""  #: the name that the endpoint knows it by
+    api_key_file: Path | None = None  #: file that holds the key; never in the database or logs
+    #: By a relation's name, patterns on top of those of the packs; see docs/extraction.md
+    patterns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DaemonSettings:
     """How `kdpo run` behaves."""
 
@@ -105,6 +118,7 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     client: ServingPolicy = ServingPolicy()
     intake: IntakeSettings = IntakeSettings()
+    extraction: ExtractionSettings = ExtractionSettings()
     fetch: FetchPolicy = FetchPolicy()
     acceptance: AcceptancePolicy = AcceptancePolicy()
     plan: PlanPolicy = PlanPolicy()
@@ -168,7 +182,7 @@ class Settings(BaseSettings):
     def _anchored(self, folder: Path) -> Self:
         """Give the settings with every relative path taken from the folder of kdpo.toml."""
         changes: dict[str, Any] = {}
-        for name in ("model", "serving", "intake", "daemon", "webhook"):
+        for name in ("model", "serving", "intake", "extraction", "daemon", "webhook"):
             section = getattr(self, name)
             values = dict(vars(section))
             values.pop("__pydantic_initialised__", None)
@@ -182,17 +196,17 @@ class Settings(BaseSettings):
         return self.model_copy(update=changes)
 
 
-def api_key(server: ServerSettings) -> SecretStr | None:
-    """Read a server's key from its file.  SettingsError if the file cannot be read."""
-    if server.api_key_file is None:
+def api_key(file: Path | None, who: str) -> str | None:
+    """Read the key of a server from its file.  SettingsError if the file cannot be read."""
+    if file is None:
         return None
     try:
-        return SecretStr(server.api_key_file.read_text("utf-8").strip())
+        return file.read_text("utf-8").strip()
     except OSError as error:
         raise SettingsError(
             f"the API key cannot be read: {error.strerror}",
-            subject=f"servers.{server.name}",
-            hint=f"make {server.api_key_file} readable for the daemon",
+            subject=who,
+            hint=f"make {file} readable for the daemon",
         ) from error
 
 
@@ -214,6 +228,25 @@ def webhook_key(settings: WebhookSettings, feed: str) -> SecretStr:
         why = f"its key is shorter than {_SHORTEST_KEY} characters"
         raise SettingsError(why, subject=feed, hint=hint)
     return SecretStr(key)
+
+
+def read_text(path: Path, key: str) -> str:
+    """Read a file that a setting names.  SettingsError if it cannot be read."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"cannot be read: {error}", subject=f"{key} = {path}", hint="correct it in kdpo.toml"
+        ) from error
+
+
+def read_lines(own: Path | None, shipped: str) -> list[dict[str, str]]:
+    """Read JSONL of the operator's, or else what is shipped.  SettingsError if it is none."""
+    text = read_text(own, "intake") if own else shipped
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise SettingsError(f"not JSONL: {error}", subject=str(own or "shipped")) from error
 
 
 def _anchor(value: V, folder: Path) -> V:

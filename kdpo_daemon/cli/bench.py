@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
-from kdpo_daemon import show
+from kdpo_daemon import packs, show
 from kdpo_daemon.bench import documents as documents_bench
+from kdpo_daemon.bench import extract as extract_bench
 from kdpo_daemon.bench import intake as intake_bench
 from kdpo_daemon.bench import scale
 from kdpo_daemon.bench import sources as sources_bench
 from kdpo_daemon.cli.options import ATTENTION, console
+from kdpo_daemon.facts.relations import read_pack
+from kdpo_daemon.serving.extractor import Extractor, ExtractorPolicy
 
 Out = Annotated[Path, typer.Option("--json", help="Where the numbers go.")]
 
@@ -69,6 +72,36 @@ def documents(
     show.tree(console, shown, as_json=False)
     if bad:
         raise typer.Exit(ATTENTION)
+
+
+@cli.command("extract")
+def extract(
+    data: Annotated[Path, typer.Option(help="Folder that holds feeds/MANIFEST.jsonl.")],
+    out: Out,
+    url: Annotated[str, typer.Option(help="Also measure a model: its endpoint, with /v1.")] = "",
+    model: Annotated[str, typer.Option(help="The name that the endpoint knows it by.")] = "base",
+    others: Annotated[
+        int, typer.Option(help="Entries without a fact that the model is asked about.", min=0)
+    ] = 40,
+) -> None:
+    """Find facts in the free text of real entries, by patterns and by a model."""
+    pack = read_pack([packs.text(name) for name in packs.RELATIONS])
+    items = extract_bench.read_items(data)
+    result: dict[str, object] = {
+        "patterns": extract_bench.shown(extract_bench.by_patterns(items, pack))
+    }
+    if url:
+        policy = ExtractorPolicy(answer_s=300)  # a slow model is to be judged by what it says
+        with Extractor(url, model, None, policy) as one, console.status("") as status:
+            result["model"] = extract_bench.by_a_model(
+                items,
+                one,
+                pack,
+                others,
+                lambda what, done, of: status.update(f"{what} ({done} of {of})"),
+            )
+    _write(out, result)
+    show.tree(console, result, as_json=False)
 
 
 @cli.command("sources")

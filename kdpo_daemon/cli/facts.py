@@ -55,6 +55,7 @@ def claims_(ctx: typer.Context, as_json: Json = False) -> None:
             "object": claim.claim.object,
             "feed": claim.source,
             "quote": claim.claim.quote,
+            "read_by": claim.claim.extractor,
             "held_because": reason,
         }
         for claim, reason in found

@@ -13,7 +13,7 @@ from kdpo_daemon.doctor import webhook_problems
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.feeds.folder import url_of
 from kdpo_daemon.feeds.registry import kind_named
-from kdpo_daemon.records.intake import FeedKind, Trust
+from kdpo_daemon.records.intake import Extract, FeedKind, Trust
 from kdpo_daemon.store import audit, feeds
 
 cli = typer.Typer(help="Where changed facts come from.", no_args_is_help=True)
@@ -45,6 +45,13 @@ def add(  # noqa: PLR0913 - one option each
     allow_private: Annotated[
         bool, typer.Option(help="It may be at a private or loopback address.")
     ] = False,
+    extract: Annotated[
+        Extract | None,
+        typer.Option(
+            help="How facts are found in the text of entries that carry none: patterns (default),"
+            " model ([extraction] in kdpo.toml) or none.  What is found waits for a person."
+        ),
+    ] = None,
 ) -> None:
     """Poll a feed from now on, or let facts be posted to it (docs/feeds.md).
 
@@ -54,8 +61,14 @@ def add(  # noqa: PLR0913 - one option each
     kind = kind or str(options.get("kind", FeedKind.FEED))
     url = _address(kind, name, url or str(options.get("url", "")))
     rest = {key: value for key, value in options.items() if key not in ("kind", "url")}
-    now = clock()
-    app = app_of(ctx)
+    if kind == FeedKind.FEED:
+        rest["extract"] = str(extract or rest.get("extract", Extract.PATTERNS))
+    elif extract is not None:
+        raise SettingsError(f"entries of kind {kind} have no text", subject=f"--extract {extract}")
+    app, now = app_of(ctx), clock()
+    if rest.get("extract") == Extract.MODEL and app.extractor is None:
+        hint = "name its url and model in [extraction] of kdpo.toml"
+        raise SettingsError("no model is configured", subject="--extract model", hint=hint)
     with app.ready_db().begin() as tx:
         feed = feeds.add_feed(tx, name, url, trust, every, allow_private, now, kind, rest)
         kind_named(kind).urls(feed)  # a mapping that cannot be used is refused now, not in a poll
@@ -99,6 +112,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
             "kind": feed.kind,
             "url": feed.url,
             "trust": feed.trust,
+            "extract": feed.extract,
             "enabled": feed.enabled,
             "last_polled": feed.last_polled_at,
             "next_poll": feed.next_poll_at,
@@ -115,11 +129,12 @@ def poll(ctx: typer.Context, name: str, as_json: Json = False) -> None:
     """Poll one feed now and decide on what it says; teaches nothing yet."""
     app = app_of(ctx)
     with app.writing():
-        reports = [app.ingest(name), app.accept()]
+        reports = [app.ingest(name), app.extract(), app.accept()]
     show.tree(console, reports, as_json=as_json)
-    for problem in reports[0].problems:
+    problems = [problem for report in reports for problem in report.problems]
+    for problem in problems:
         complain(problem)
-    if reports[0].problems:
+    if problems:
         raise typer.Exit(ATTENTION)
 
 

@@ -25,6 +25,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
             "several_values": not relation.functional,
             "stands_days": relation.stands_days,
             "phrasings": len(relation.train.completion) + len(relation.train.chat),
+            "patterns": len(relation.patterns),
         }
         for relation in app_of(ctx).pack.relations.values()
     ]

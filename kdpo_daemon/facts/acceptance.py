@@ -17,6 +17,7 @@ from kdpo_daemon.facts.names import read_holder, same_spelling
 from kdpo_daemon.facts.relations import Pack, Relation, ValueKind
 from kdpo_daemon.facts.sources import (
     SourcePolicy,
+    believes_text,
     contradicted,
     returns_to_old,
     same_as,
@@ -85,6 +86,8 @@ def is_change(waiting: OpenClaim, slot: Slot, pack: Pack, policy: AcceptancePoli
     claim, relation = waiting.claim, pack.relations.get(waiting.claim.relation)
     if relation is None or not claim.object or waiting.by_hand or waiting.approved_by:
         return False
+    if claim.extractor and not believes_text(policy):
+        return False  # it waits for a person anyway, and must not keep stated facts out
     never = _denied(claim, policy) or _reworded(waiting, slot) or _absurd(claim, relation, policy)
     return not (never or _stale(waiting, relation, slot))
 
@@ -223,6 +226,8 @@ def _accepted(waiting: OpenClaim, relation: Relation, slot: Slot) -> Decision:
     by = f"approved by {waiting.approved_by}" if waiting.approved_by else "passed the rules"
     back = returns_to_old(waiting, relation, slot)
     reason = f"{by}; {waiting.source} took fact {back.id} back" if back else by
+    if waiting.claim.extractor:
+        reason += f"; read from free text by {waiting.claim.extractor}"
     replaced = _replaced(waiting.claim, relation, slot)
     return Decision(
         Ruling.ACCEPTED, reason, replaced.id if replaced else None, not relation.functional

@@ -5,6 +5,7 @@ explicitly (see docs/feed-format.md); does not extract facts from free text.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 
 from kdpo_daemon.facts.names import Reading, read_date, read_holder, read_plain, same_holder
 from kdpo_daemon.facts.relations import Pack, ValueKind
@@ -13,26 +14,26 @@ from kdpo_daemon.records.intake import Claim, Entry, RawFact
 
 def claims_of(entry: Entry, pack: Pack) -> list[Claim]:
     """Give the claims of an entry: one if it carries a fact, else none."""
-    fact = entry.fact
-    if fact is None:
-        return []
+    return [claim_of(entry.fact, entry.published_at, pack)] if entry.fact else []
+
+
+def claim_of(fact: RawFact, published_at: datetime | None, pack: Pack) -> Claim:
+    """Give a fact in clean words; without a date of its own it holds since the publication."""
     read = _reader(fact, pack)
     new, old = read(fact.new), read(fact.old) if fact.old else Reading("")
     # one holder, so one name: the claim then says that nothing but a spelling changed
     same = read is read_holder and same_holder(new, old)
     before = new.object if same else old.object
-    return [
-        Claim(
-            subject=fact.subject,
-            relation=fact.relation,
-            role=new.role,
-            object=new.object,
-            old_object=before,
-            valid_from=new.since or read_date(fact.valid_from) or entry.published_at,
-            quote=fact.new,
-            note=new.note,
-        )
-    ]
+    return Claim(
+        subject=fact.subject,
+        relation=fact.relation,
+        role=new.role,
+        object=new.object,
+        old_object=before,
+        valid_from=new.since or read_date(fact.valid_from) or published_at,
+        quote=fact.new,
+        note=new.note,
+    )
 
 
 def _reader(fact: RawFact, pack: Pack) -> Callable[[str], Reading]:

@@ -24,6 +24,7 @@ from kdpo_daemon.facts.tables import (
     named_tables,
     refused,
 )
+from kdpo_daemon.facts.templates import Template, patterns_of
 from kdpo_daemon.records.teaching import Form, Prompt
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Relation:
     property: str = ""  #: Wikidata's property; "" where there is none
     object_type: str = ""  #: what kind of thing the object is: person, place, quantity, ...
     stands_days: int | None = None  #: how long a fact of the kind usually stands
+    patterns: tuple[Template, ...] = ()  #: sentences that say that the value is new
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,10 @@ def _shuffled(things: Sequence[T], seed: str) -> list[T]:
 # ---------------------------------------------------------------- reading packs
 
 
-def read_pack(texts: Sequence[str]) -> Pack:
+def read_pack(texts: Sequence[str], patterns: Mapping[str, Sequence[str]] | None = None) -> Pack:
     """Read packs from TOML texts; a later one adds tables and overrides keys of earlier ones.
+
+    `patterns` come on top of those of the packs, by the relation's name.
 
     Raises:
         SettingsError: naming the table and the key, or the pack by its place.
@@ -178,6 +182,11 @@ def read_pack(texts: Sequence[str]) -> Pack:
     for place, text in enumerate(texts, 1):
         for section, name, table in named_tables(text, f"pack {place}", tuple(read)):
             read[section].setdefault(name, {}).update(table)
+    for name, more in (patterns or {}).items():
+        if name not in read["relations"]:
+            raise refused(f"extraction.patterns.{name}", f"there is no [relations.{name}]")
+        own = read["relations"][name].get("patterns", [])
+        read["relations"][name]["patterns"] = [*own, *more] if isinstance(own, list) else own
     pack = Pack(
         {name: _relation(name, table) for name, table in read["relations"].items()},
         {name: _subject_type(name, table) for name, table in read["subject_types"].items()},
@@ -194,7 +203,7 @@ def _relation(name: str, table: Table) -> Relation:
     where = f"relations.{name}"
     keys = (
         "label role subject_type value max_object_chars train judge functional"
-        " property object_type stands_days"
+        " property object_type stands_days titles patterns"
     )
     as_table(where, table, frozenset(keys.split()))
     label = as_text(f"{where}.label", table.get("label", name.replace("_", " ")))
@@ -218,6 +227,7 @@ def _relation(name: str, table: Table) -> Relation:
         stands_days=(
             None if stands is None else as_number(f"{where}.stands_days", stands, 100_000)
         ),
+        patterns=patterns_of(where, table, holder=value == ValueKind.HOLDER),
     )
 
 

@@ -25,6 +25,9 @@ class SourcePolicy:
     settle_s: int = 0  #: seconds that a claim must have stood before it is believed
     flip_days: int = 30  #: for how long a source's changes of mind are remembered
     max_returns: int = 1  #: a source may return to an earlier value so often meanwhile
+    #: Independent publishers that must say the same before what was read from free text is
+    #: believed without a person; 0 or 1: never.
+    text_sources_needed: int = 0
 
 
 def same_as(relation: Relation) -> Callable[[str, str], bool]:
@@ -71,15 +74,26 @@ def contradicted(waiting: OpenClaim, relation: Relation, slot: Slot, policy: Sou
 
 
 def too_few(waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy) -> str:
-    """Say how many independent publishers are missing."""
+    """Say how many independent publishers are missing.
+
+    What was read from free text has to be said by more than one, or approved by a person.
+    """
     if _is_trusted(waiting, policy):
         return ""
+    needed = policy.sources_needed
+    if waiting.claim.extractor:
+        if not believes_text(policy):
+            return f"read from free text by {waiting.claim.extractor}; approve it if it is so"
+        needed = max(needed, policy.text_sources_needed)
     agree = _agreeing(waiting, relation, slot)
-    if len(agree) >= policy.sources_needed:
+    if len(agree) >= needed:
         return ""
-    return (
-        f"said by {len(agree)} of {policy.sources_needed} publishers: {', '.join(sorted(agree))}"
-    )
+    return f"said by {len(agree)} of {needed} publishers: {', '.join(sorted(agree))}"
+
+
+def believes_text(policy: SourcePolicy) -> bool:
+    """Tell whether claims from free text can be believed without a person at all."""
+    return policy.text_sources_needed > 1
 
 
 def too_fresh(
@@ -87,7 +101,7 @@ def too_fresh(
 ) -> str:
     """Say until when a claim has to stand."""
     same, since = same_as(relation), waiting.observed_at
-    for said in reversed([one for one in slot.said if one.source == waiting.source]):
+    for said in reversed([one for one in slot.said if _by_same(one, waiting)]):
         if not same(said.object, waiting.claim.object):
             break
         since = min(since, said.observed_at)
@@ -101,12 +115,19 @@ def too_fresh(
 
 
 def _is_trusted(waiting: OpenClaim, policy: SourcePolicy) -> bool:
-    return waiting.by_hand or waiting.source in policy.trusted_sources
+    trusted = waiting.by_hand or waiting.source in policy.trusted_sources
+    # a source is trusted for what it states, not for what was made of its headlines
+    return trusted and not waiting.claim.extractor
 
 
 def _time(said: Said | OpenClaim) -> datetime:
     valid_from = said.valid_from if isinstance(said, Said) else said.claim.valid_from
     return valid_from or said.observed_at
+
+
+def _by_same(said: Said, waiting: OpenClaim) -> bool:
+    """Tell whether the source of a claim said this; not counting headlines, if it is stated."""
+    return said.source == waiting.source and bool(waiting.claim.extractor or not said.extractor)
 
 
 def _recent(waiting: OpenClaim, slot: Slot, policy: SourcePolicy) -> Iterator[Said]:
@@ -117,7 +138,7 @@ def _recent(waiting: OpenClaim, slot: Slot, policy: SourcePolicy) -> Iterator[Sa
     """
     first = waiting.observed_at - timedelta(days=policy.flip_days)
     for said in slot.said:
-        mine = said.source == waiting.source and said.id <= waiting.id and said.observed_at > first
+        mine = _by_same(said, waiting) and said.id <= waiting.id and said.observed_at > first
         if mine and said.object and (said.key == waiting.key or _time(said) > first):
             yield said
 
@@ -129,7 +150,7 @@ def _rivals(
     same, close = same_as(relation), timedelta(days=policy.disagree_days)
     claim = waiting.claim
     for said in slot.said:
-        if said.id == waiting.id or not _counts(said, relation, slot):
+        if said.id == waiting.id or not _counts(said, waiting, relation, slot):
             continue
         if same(said.object, claim.object):
             continue
@@ -141,12 +162,15 @@ def _rivals(
             yield said
 
 
-def _counts(said: Said, relation: Relation, slot: Slot) -> bool:
-    """Tell whether a source still says so and might be right."""
+def _counts(said: Said, waiting: OpenClaim, relation: Relation, slot: Slot) -> bool:
+    """Tell whether a source still says so and might be right.
+
+    What was only read from free text counts neither for nor against what an entry states.
+    """
     if not said.object or not said.current or said.ruling is Ruling.REJECTED:
         return False
     if said.ruling is not Ruling.ACCEPTED:
-        return True
+        return bool(waiting.claim.extractor) or not said.extractor
     same = same_as(relation)
     return any(same(said.object, one.fact.object) for one in slot.standing)
 
@@ -157,6 +181,6 @@ def _agreeing(waiting: OpenClaim, relation: Relation, slot: Slot) -> set[str]:
     others = {
         said.publisher
         for said in slot.said
-        if _counts(said, relation, slot) and same(said.object, waiting.claim.object)
+        if _counts(said, waiting, relation, slot) and same(said.object, waiting.claim.object)
     }
     return {waiting.publisher, *others}

@@ -61,6 +61,7 @@ class Said:
     key: str
     ruling: Ruling
     current: bool  #: the entry still says so, as far as it was read
+    extractor: str = ""  #: what read it from free text; "" where the entry itself states it
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,14 @@ class FeedKind(StrEnum):
     WEBHOOK = "webhook"  #: facts are posted to the daemon; nothing is polled
 
 
+class Extract(StrEnum):
+    """How facts are found in the text of entries that carry none."""
+
+    PATTERNS = "patterns"  #: by the patterns of the relations, without any model
+    MODEL = "model"  #: by the model of `[extraction]`
+    NONE = "none"  #: not at all
+
+
 @dataclass(frozen=True)
 class Feed:
     """A URL or folder that is polled, or a name that is posted to, and what is known of it."""
@@ -42,6 +50,15 @@ class Feed:
     last_error: str | None = None
     kind: str = FeedKind.FEED  #: a FeedKind, or the name of a plug-in's kind
     options: Mapping[str, object] = field(default_factory=dict)  #: what the kind needs; it checks
+
+    @property
+    def extract(self) -> Extract:
+        """How facts are found in the text of its entries; ValueError if the option says nonsense.
+
+        Entries of other kinds than `feed` are made of facts, and have no text.
+        """
+        said = self.options.get("extract", Extract.NONE)
+        return Extract(str(said)) if self.kind == FeedKind.FEED else Extract.NONE
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,36 @@ class Entry:
     content_hash: str  #: of all above but the date, and of a line but the place where it stands
 
 
+class ExtractionState(StrEnum):
+    """Where an entry stands that a model reads."""
+
+    WAITING = "waiting"  #: for its turn, or for another try
+    DONE = "done"  #: read; what was found and what was refused is put down
+    GIVEN_UP = "given_up"  #: no usable answer, or its entry changed first
+
+
+@dataclass(frozen=True)
+class WaitingEntry:
+    """An entry that a model is to read, and how many answers about it could not be used."""
+
+    id: int  #: of the wording
+    entry: Entry
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A fact as a model reports it, before anything of it is checked."""
+
+    subject: str
+    relation: str
+    new: str
+    old: str  #: "" when the model gives none
+    valid_from: str  #: likewise
+    quote: str  #: the sentence that says so
+    confidence: float  #: 0 to 1, the model's own word
+
+
 class Ruling(StrEnum):
     """What became of a claim."""
 
@@ -112,6 +159,7 @@ class Claim:
     valid_from: datetime | None
     quote: str  #: the publisher's words that say so
     note: str = ""  #: what the reader of the raw value noticed: acting, vacant, several holders
+    extractor: str = ""  #: what read it from free text; "" where the entry itself states it
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Knows nothing of what is asked; `replica.py` does.
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -100,14 +101,24 @@ class Line:
         deadline = call.deadline_s or self._policy.answer_s
         timeout = httpx.Timeout(deadline, connect=min(deadline, self._policy.connect_s))
         try:
-            response = self._client.request(
-                call.method, call.path, json=call.body, timeout=timeout
-            )
+            response = self._receive(call, timeout, time.monotonic() + deadline)
         except httpx.TransportError as error:
             raise self._broken(call, error) from error
         if response.status_code >= 400:
             raise self._refused(call, response)
         return response
+
+    def _receive(self, call: Call, timeout: httpx.Timeout, until: float) -> httpx.Response:
+        """Receive a whole response: httpx's own deadlines are of each read, however many."""
+        said = self._client.stream(call.method, call.path, json=call.body, timeout=timeout)
+        with said as response:
+            body = bytearray()
+            for piece in response.iter_bytes():
+                body += piece
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout("the answer goes on and on")
+        headers = {"content-type": response.headers.get("content-type", "")}
+        return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
     def _broken(self, call: Call, error: httpx.TransportError) -> ReplicaError:
         what = f"{call.method} {call.path}"

@@ -1,6 +1,7 @@
 """The pipe, one verb each; every stage reads, decides, acts outside any transaction, and writes.
 
     feeds      | ingest | entries, claims
+    entries    | extract | claims, by a model
     claims     | accept | facts
     facts      | plan   | probes, answers, pairs, a batch
     batch      | train  | an adapter

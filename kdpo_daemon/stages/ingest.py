@@ -13,6 +13,7 @@ from functools import partial
 from random import Random
 
 from kdpo_daemon.errors import RefusedError, SettingsError, SourceError
+from kdpo_daemon.facts.by_pattern import claims_by_pattern
 from kdpo_daemon.facts.claims import claims_of
 from kdpo_daemon.facts.lines import read_file
 from kdpo_daemon.facts.relations import Pack
@@ -21,7 +22,16 @@ from kdpo_daemon.feeds.folder import fetch_file, path_of
 from kdpo_daemon.feeds.kinds import Kind, Reading
 from kdpo_daemon.feeds.registry import kind_named
 from kdpo_daemon.feeds.rounds import Round
-from kdpo_daemon.records.intake import Claim, Entry, Feed, FeedKind, Fetched, Page, Trust
+from kdpo_daemon.records.intake import (
+    Claim,
+    Entry,
+    Extract,
+    Feed,
+    FeedKind,
+    Fetched,
+    Page,
+    Trust,
+)
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import audit, feeds
 from kdpo_daemon.store.db import Database
@@ -143,11 +153,17 @@ class Ingest:
         if fetched.body is not None:
             limit = self.policy.max_entries
             reading = kind.read(feed, fetched, page, limit, lambda url: self._ask(feed, url))
-        said = tuple((entry, claims_of(entry, self.pack)) for entry in reading.entries)
+        said = tuple((entry, self._claims(feed, entry)) for entry in reading.entries)
         after = Page(page.url, values=_kept(reading.values, said, page))
         if not reading.refused:  # else it is asked for anew, and told of again
             after = replace(after, etag=fetched.etag, last_modified=fetched.last_modified)
         return [PageRead(fetched, said, after, last, reading.refused)]
+
+    def _claims(self, feed: Feed, entry: Entry) -> list[Claim]:
+        """Give what an entry states, else what the patterns find if the feed wants them."""
+        if not entry.fact and feed.extract is Extract.PATTERNS:
+            return claims_by_pattern(entry, self.pack)
+        return claims_of(entry, self.pack)
 
     def _fetch(self, feed: Feed, page: Page) -> Fetched:
         if feed.kind == FeedKind.FILE:

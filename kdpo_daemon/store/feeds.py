@@ -12,6 +12,7 @@ from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.intake import (
     Claim,
     Entry,
+    Extract,
     Feed,
     FeedKind,
     Fetched,
@@ -19,6 +20,7 @@ from kdpo_daemon.records.intake import (
     Page,
     Trust,
 )
+from kdpo_daemon.store import extractions
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import (
     STANDING,
@@ -157,7 +159,9 @@ def record_poll(  # noqa: PLR0913 one argument per thing to put down
         if news != "same":
             document = document or _save_document(tx, feed_id, fetched, now)
             taken_back = _taken_back(tx, feed_id, entry, claims) if news == "changed" else []
-            _save_entry(tx, document, entry, [*claims, *taken_back])
+            row = _save_entry(tx, document, entry, [*claims, *taken_back])
+            if record_of(Feed, feed).extract is Extract.MODEL and not entry.fact:
+                extractions.enqueue(tx, row, now)
     return IngestCounts(**counts)
 
 
@@ -231,6 +235,8 @@ def _taken_back(
         .join(ClaimRow, col(FactRow.claim_id) == ClaimRow.id)
         .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
         .where(EntryRow.feed_id == feed_id, EntryRow.key == entry.key, STANDING)
+        # that a headline reads otherwise by now is no retraction
+        .where(ClaimRow.extractor == "")
     )
     for fact in gave:
         if (fact.subject_key, fact.relation) not in slots:
@@ -262,7 +268,9 @@ def _save_document(tx: Session, feed_id: int, fetched: Fetched, now: datetime) -
     return row
 
 
-def _save_entry(tx: Session, document: DocumentRow, entry: Entry, claims: Sequence[Claim]) -> None:
+def _save_entry(
+    tx: Session, document: DocumentRow, entry: Entry, claims: Sequence[Claim]
+) -> EntryRow:
     row = EntryRow(
         document_id=document.id,
         feed_id=document.feed_id,
@@ -279,3 +287,4 @@ def _save_entry(tx: Session, document: DocumentRow, entry: Entry, claims: Sequen
     for claim in claims:
         tx.add(ClaimRow(entry_id=row.id, subject_key=folded(claim.subject), **asdict(claim)))
         tx.flush()  # one by one, so that ids follow the order of the entry
+    return row

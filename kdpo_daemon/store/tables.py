@@ -16,7 +16,7 @@ from sqlmodel import Field
 
 from kdpo_daemon.records.adapters import VerdictRuling
 from kdpo_daemon.records.facts import FactStatus
-from kdpo_daemon.records.intake import FeedKind, Ruling, Trust
+from kdpo_daemon.records.intake import ExtractionState, FeedKind, Ruling, Trust
 from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.records.teaching import AnswerPurpose, BatchStatus, Form, ProbeKind
 from kdpo_daemon.store.columns import json, one_of, utc, words
@@ -103,6 +103,21 @@ class EntryRow(Row, table=True):
     fact: dict[str, str] | None = json(default=None)
 
 
+class ExtractionRow(Row, table=True):
+    """What became of an entry that a model reads; made with the entry, so that none is missed."""
+
+    __table_args__ = (Index("ix_extraction_state", "state", "not_before"),)
+
+    entry_id: int = Field(foreign_key="entry.id", primary_key=True)
+    state: ExtractionState = one_of(ExtractionState, "state", default=ExtractionState.WAITING)
+    attempts: int = 0
+    not_before: datetime = utc()
+    error: str = words(default="")
+    extractor: str = words(default="")
+    refused: list[str] = json(default_factory=list, nullable=False)
+    ended_at: datetime | None = utc(default=None)
+
+
 class ClaimRow(Row, table=True):
     """What an entry asserts, and what became of it."""
 
@@ -119,6 +134,7 @@ class ClaimRow(Row, table=True):
     valid_from: datetime | None = utc(default=None)
     quote: str = words()
     note: str = words(default="")
+    extractor: str = words(default="")
     ruling: Ruling = one_of(Ruling, "ruling", default=Ruling.OPEN, index=True)
     reason: str = words(default="")
     decided_at: datetime | None = utc(default=None)

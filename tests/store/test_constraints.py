@@ -2,11 +2,12 @@
 
 import pytest
 import sqlalchemy as sa
+from sqlmodel import select
 
 from kdpo_daemon.records.teaching import AnswerPurpose
-from kdpo_daemon.store import probes
+from kdpo_daemon.store import extractions, probes
 from kdpo_daemon.store.db import Database
-from kdpo_daemon.store.tables import FeedRow
+from kdpo_daemon.store.tables import EntryRow, FeedRow
 from tests.store.builders import NOW, adapter, ask, batch, fact, go_live, judge, probe, version_0
 
 ENUMS = sorted(
@@ -25,6 +26,7 @@ def fill(database: Database) -> None:
         ask(tx, question, "Ada", trained.id, AnswerPurpose.CANARY)
         judge(tx, trained)
         go_live(tx, trained, NOW)
+        extractions.enqueue(tx, tx.exec(select(EntryRow)).one(), NOW)
 
 
 def test_a_value_that_is_not_in_the_enum_is_refused(database: Database) -> None:

@@ -54,7 +54,7 @@ def test_every_check_constraint_of_the_tables_is_in_the_database(database: Datab
             for constraint in inspector.get_check_constraints(table)
         }
 
-    assert len(wanted) == 11
+    assert len(wanted) == 12
     assert there == wanted
 
 

@@ -379,3 +379,76 @@ def test_of_several_values_the_one_that_is_named_gives_way(several: Pack) -> Non
 
 def test_one_of_several_values_again_is_no_change(several: Pack) -> None:
     assert ruled(several, opened(ADA), standing=(fact(ADA),)).ruling is Ruling.REJECTED
+
+
+# ---------------------------------------------------------------- what was read from free text
+
+
+def read_from_text(waiting: OpenClaim) -> OpenClaim:
+    return replace(waiting, claim=replace(waiting.claim, extractor="model x 1"))
+
+
+def test_what_was_read_from_text_waits_for_a_person_even_of_a_trusted_source(pack: Pack) -> None:
+    policy = AcceptancePolicy(trusted_sources=("gazette",))
+    waiting = read_from_text(opened(ADA))
+
+    held = decide(waiting, Slot(), Load(), pack, policy, NOW)
+    approved = decide(replace(waiting, approved_by="ann"), Slot(), Load(), pack, policy, NOW)
+
+    assert (held.ruling, approved.ruling) == (Ruling.HELD, Ruling.ACCEPTED)
+    assert "read from free text by model x 1" in held.reason
+    assert "read from free text by model x 1" in approved.reason
+
+
+@pytest.mark.parametrize(
+    ("needed", "publishers", "ruling"),
+    [
+        (0, 5, Ruling.HELD),
+        (1, 5, Ruling.HELD),
+        (2, 1, Ruling.HELD),
+        (2, 2, Ruling.ACCEPTED),
+        (3, 2, Ruling.HELD),
+    ],
+)
+def test_or_for_as_many_publishers_as_the_operator_wants(
+    pack: Pack, needed: int, publishers: int, ruling: Ruling
+) -> None:
+    policy = AcceptancePolicy(text_sources_needed=needed)
+    others = tuple(
+        said(n, ADA, source=f"other{n}", extractor="model x 1") for n in range(1, publishers)
+    )
+
+    decision = decide(read_from_text(opened(ADA)), Slot(said=others), Load(), pack, policy, NOW)
+
+    assert decision.ruling is ruling, decision.reason
+
+
+def test_what_was_read_from_text_neither_supports_nor_hinders_what_is_stated(pack: Pack) -> None:
+    rival = Slot(said=(said(1, BO, extractor="model x 1"),))
+    friend = Slot(said=(said(1, ADA, extractor="model x 1"),))
+    two = AcceptancePolicy(sources_needed=2)
+
+    assert decide(opened(ADA), rival, Load(), pack, POLICY, NOW).ruling is Ruling.ACCEPTED
+    assert decide(opened(ADA), friend, Load(), pack, two, NOW).ruling is Ruling.HELD
+    assert "says" in decide(read_from_text(opened(ADA)), rival, Load(), pack, POLICY, NOW).reason
+
+
+def test_a_sources_headlines_do_not_make_what_it_states_waver_or_fresh(pack: Pack) -> None:
+    heads = tuple(
+        said(n, name, source="gazette", seen=NOW - (9 - n) * DAY / 8, extractor="model x 1")
+        for n, name in enumerate([ADA, BO, ADA, BO, ADA, BO], 1)
+    )
+    before = said(7, ADA, source="gazette", seen=NOW - DAY, key="2")
+    settled = AcceptancePolicy(settle_s=3600)
+    slot = Slot(said=(before, *heads, said(100, ADA, source="gazette")))
+
+    decision = decide(opened(ADA), slot, Load(), pack, settled, NOW)
+
+    assert decision.ruling is Ruling.ACCEPTED, decision.reason
+
+
+def test_what_waits_for_a_person_anyway_does_not_count_as_a_change(pack: Pack) -> None:
+    waiting = read_from_text(opened(ADA))
+
+    assert not is_change(waiting, Slot(), pack, POLICY)
+    assert is_change(waiting, Slot(), pack, AcceptancePolicy(text_sources_needed=2))
