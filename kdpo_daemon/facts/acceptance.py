@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatch
 
-from kdpo_daemon.facts.names import read_holder, same_spelling
+from kdpo_daemon.facts.names import read_holder, same_spelling, shares_words
 from kdpo_daemon.facts.relations import Pack, Relation, ValueKind
 from kdpo_daemon.facts.sources import (
     SourcePolicy,
@@ -25,7 +25,7 @@ from kdpo_daemon.facts.sources import (
     too_fresh,
     wavering,
 )
-from kdpo_daemon.records.facts import Decision, Fact, Slot
+from kdpo_daemon.records.facts import Decision, Fact, Slot, Standing
 from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling, Trust
 
 
@@ -148,13 +148,21 @@ def _stale(waiting: OpenClaim, relation: Relation, slot: Slot) -> str:
     for one in slot.standing:
         if same(claim.object, one.fact.object):
             return f"same value as fact {one.fact.id}: {one.fact.object!r}"
-    if not relation.functional or returns_to_old(waiting, relation, slot):
+    if not relation.functional:
         return ""
     for one in slot.standing:
         since = one.fact.valid_from
+        if _replaces(waiting, one):
+            continue
         if claim.valid_from and since and claim.valid_from < since:
             return f"older than fact {one.fact.id}, which is valid from {since:%Y-%m-%d}"
     return ""
+
+
+def _replaces(waiting: OpenClaim, standing: Standing) -> bool:
+    """Tell whether an entry says otherwise than it did: it corrects itself, whatever its date."""
+    mine = (standing.source, standing.key) == (waiting.source, waiting.key)
+    return mine and waiting.observed_at >= standing.fact.observed_at
 
 
 # ---------------------------------------------------------------- not yet
@@ -171,6 +179,7 @@ def _wait(
     """Say what a person has to look at first, or what has to happen."""
     return (
         _unclear(waiting, relation, policy)
+        or _rewording(waiting, relation, slot)
         or _too_many(waiting, load, policy)
         or wavering(waiting, relation, slot, policy)
         or contradicted(waiting, relation, slot, policy)
@@ -188,6 +197,16 @@ def _unclear(waiting: OpenClaim, relation: Relation, policy: AcceptancePolicy) -
         return f"begins only on {claim.valid_from:%Y-%m-%d}; approve it then"
     if waiting.trust is Trust.MANUAL:
         return "its feed needs a person's approval"
+    return ""
+
+
+def _rewording(waiting: OpenClaim, relation: Relation, slot: Slot) -> str:
+    """Say which description may be meant by these words too: `state` and `state of a kind`."""
+    if relation.value is not ValueKind.PHRASE:
+        return ""
+    for old in (waiting.claim.old_object, *(one.fact.object for one in slot.standing)):
+        if old and shares_words(waiting.claim.object, old):
+            return f"may only reword {old!r}; approve it if it is another value"
     return ""
 
 

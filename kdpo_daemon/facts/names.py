@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import SequenceMatcher
+from itertools import product
 
-from kdpo_daemon.facts.titles import MARKS, MODIFIERS, is_title_word, split_titles
+from kdpo_daemon.facts.titles import APOSTROPHES, MARKS, MODIFIERS, is_title_word, split_titles
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,22 @@ class Reading:
     role: str = ""  #: "prime minister"; "" when the value carries no title
     since: datetime | None = None
     note: str = ""  #: "acting", "vacant", "several holders", "cannot be read as a name", ...
+    also: str = ""  #: the same name as others spell it; "" when the value does not say
 
 
 # The first holder's part of the value ends here.
 _REST = re.compile(
-    r";|\((?=[^()]*\d)|,?\s*\(?\b(?:note\b|also spelled|represented by|resigned\b|in caretaker"
+    r";|\((?=[^()]*\d)| [-–—] |,?\s*\(?\b(?:note\b|represented by|resigned\b|in caretaker"
     r"|is the\b|is effectively\b|serv(?:ing|es) as|since\b)"
 )
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_DATE = re.compile(rf"(?:(?:(\d{{1,2}}) )?\b({'|'.join(_MONTHS)})[a-z]*\.?|since) (\d{{4}})\b")
+# `2 July 2024`, `July 2, 2024`, `July 2024`, `since 2024`
+_DATE = re.compile(
+    rf"(?:(?:(\d{{1,2}}) )?\b({'|'.join(_MONTHS)})[a-z]*\.?(?: (\d{{1,2}}),)?|since) (\d{{4}})\b"
+)
+_BORN = re.compile(r"\bborn [^;,()]*")
+# Of the first holder, not of those in the notes.
+_ALSO = re.compile(r"^([^;(]*?)\s*[;,(]?\s*\balso spelled ([^;,()]+)[,)]?")
 _SEVERAL = re.compile(r"\bco-?(?:chiefs?|princes?)\b", re.IGNORECASE)
 _NOT_YET = re.compile(r"\w[- ](?:elect|designate)\b", re.IGNORECASE)
 _FORMER = re.compile(r"(?:formerly|previously|former)\b", re.IGNORECASE)
@@ -43,11 +51,14 @@ _ANOTHER = re.compile(r"[;,]? and (?=(?:\w+ )?co-?princes?\b)", re.IGNORECASE)
 _IN_LANGUAGES = re.compile(r"(.+) in [A-Z]\w+ \([^()]+ in [A-Z]\w+\)$")
 # What a sentence has and a value has not.
 _VERB = re.compile(r"\b(?:is|are|was|were|does|do|did|has|have|had|will)\b")
+_NOTHING = re.compile(r"none|n/?a|vacant|unknown|not (?:available|applicable)", re.IGNORECASE)
 _UNSURE = re.compile(rf"\b(?:{MODIFIERS})\b", re.IGNORECASE)
 # Words of a name that are written small.
 _PARTICLE = re.compile(
     "a[ltnsd]|bint?|ibni?|bte|d[aeiou]|das|dos|del|della|de[rn]|van|von|te[nr]|[yei]|ould|zu|a[vf]"
 )
+# `Tu'ipelehake` and `Sa'ar` go on small, `O'Neill`, `N'Diaye` and `Dell'Utri` do not.
+_WITHIN = re.compile(rf"(?!ll)\w{{2}}[{APOSTROPHES}](?:\w[{APOSTROPHES}])*$", re.IGNORECASE)
 _NUMERAL = re.compile(r"[IVX]+")
 
 
@@ -56,7 +67,7 @@ def read_holder(raw: str) -> Reading:
 
     Several who hold it together are one object, "Denise Bronzetti and Italo Righi".
     """
-    text = _plain(raw)
+    text, also = _plain(raw), _ALSO.match(raw)
     heads = [
         _REST.split(one, maxsplit=1)[0].strip(" ,").rstrip(" (") for one in _ANOTHER.split(text)
     ]
@@ -69,7 +80,8 @@ def read_holder(raw: str) -> Reading:
         unread = "several holders" if several else "cannot be read as a name"
         return Reading("", role, since, why or unread)
     modifiers = {m.lower() for m in _UNSURE.findall(first)}
-    return Reading(name, role, since, ", ".join(sorted(modifiers)))
+    others = " ".join(_name_words(also[2])) if also else ""
+    return Reading(name, role, since, ", ".join(sorted(modifiers)), others)
 
 
 def _nobody(head: str) -> str:
@@ -100,12 +112,16 @@ def read_plain(raw: str) -> Reading:
     text = re.sub(r"\([^()]*\)?", "", _IN_LANGUAGES.sub(r"\1", text))
     if _FORMER.match(text):
         return Reading("", note=_NO_LONGER)
+    if _NOTHING.fullmatch(text.strip(" ;,.")):
+        return Reading("", note="says that there is none")
     parts = [part.strip() for part in re.split(r"[;,] | or ", f"{text} ") if part.strip(" ;,")]
-    if len(parts) != 1:
-        return Reading("", note="several values" if parts else "empty")
-    if _VERB.search(parts[0]):
+    # what begins small is a remark; `Nay Pyi Taw is the administrative capital` names another one
+    values = [part for part in parts if not (_VERB.search(part) and part[0].islower())]
+    if len(values) > 1 or not parts:
+        return Reading("", note="several values" if values else "empty")
+    if not values or _VERB.search(values[0]):
         return Reading("", note="reads like a sentence")
-    return Reading(_fold_spaces(parts[0]).strip(" ;,."))
+    return Reading(_fold_spaces(values[0]).strip(" ;,."))
 
 
 def read_date(text: str) -> datetime | None:
@@ -124,16 +140,18 @@ def _fold_spaces(text: str) -> str:
 def _plain(raw: str) -> str:
     """Drop what may stand in every kind of value: a label, nicknames, other spellings."""
     text = _fold_spaces(raw).removeprefix("name: ").replace(", Jr", " Jr")
+    text = _ALSO.sub(r"\1 ", text)
     return _fold_spaces(re.sub(r'["“][^"“”]*["”]|\((?:also|aka|formerly) [^()]*\)', "", text))
 
 
 def _since(text: str) -> datetime | None:
-    found = _DATE.search(text)
+    found = _DATE.search(_BORN.sub("", text))
     if found is None:
         return None
-    day, month, year = found.groups()
+    day, month, late_day, year = found.groups()
+    month_number = _MONTHS.index(month or "Jan") + 1
     try:
-        return datetime(int(year), _MONTHS.index(month or "Jan") + 1, int(day or 1), tzinfo=UTC)
+        return datetime(int(year), month_number, int(day or late_day or 1), tzinfo=UTC)
     except ValueError:
         return None
 
@@ -150,8 +168,8 @@ def _name_words(name: str) -> list[str]:
 
 
 def _starts_like_a_name(word: str) -> bool:
-    # `al-Asad`, `d'Arc` and `'Akilisi` too
-    start = re.sub(rf"^(?:[a-z]{{1,3}}[{MARKS}]|[{MARKS}])", "", word)
+    # `al-Asad`, `al-'Abadi`, `d'Arc` and `'Akilisi` too
+    start = re.sub(rf"^(?:[a-z]{{1,3}}[{MARKS}])?[{MARKS}]?", "", word)
     return start[:1].isupper() and not re.search(rf"[^{MARKS}.\w]|[\d_]", start)
 
 
@@ -161,23 +179,25 @@ def _cased(word: str, *, first: bool) -> str:
         return word.lower()
     if _NUMERAL.fullmatch(word) and not first:
         return word
-    pieces = re.split(f"([{MARKS}])", word)
-    return "".join(_cased_piece(piece) for piece in pieces)
+    return re.sub(r"[^\W\d_]+", lambda piece: _cased_piece(piece[0], word[: piece.start()]), word)
 
 
-def _cased_piece(piece: str) -> str:
+def _cased_piece(piece: str, before: str) -> str:
+    if piece.isupper() and _WITHIN.search(before):
+        return piece.lower()
     scots = re.fullmatch(r"(Mac|Mc|De|Le|La)([A-Z]{2,})", piece)
     if scots:
         return scots[1] + scots[2].capitalize()
     return piece.capitalize() if piece.isupper() else piece
 
 
-# How alike two words are (difflib ratio) to count as one word respelled.  Measured on the 584
-# changes of name among the Factbook's heads of state and government, 2014 to 2026, of which 72
-# are respellings of the same person: at 0.85 it finds 50 of them and takes no change of holder
-# for a respelling; at 0.80 it finds 58, but Li Keqiang and Li Qiang become one.  A respelling
-# that is missed costs a needless edit, a change that is missed is lost: so the strict value.
-_NEARLY = 0.85
+# How alike two words are (difflib ratio) to count as one word respelled.  Measured on the
+# Factbook's changes of name among heads of state, heads of government and ambassadors, 2014 to
+# 2026: at 0.85 it finds 97 respellings and takes no change of holder for one; at 0.80 Li Keqiang
+# and Li Qiang become one, but not if the words begin alike: that finds 27 more and no change; at
+# 0.75 Arif Alvi and Asif Ali Zardari become one.  A respelling that is missed costs a needless
+# edit, a change that is missed is lost: so strict values.
+_NEARLY, _NEARLY_FROM_THE_START = 0.85, 0.80
 _SAME_WEEK = timedelta(days=7)
 _LETTERS = str.maketrans("øłđðıŀ", "olddil", "'`\u2018\u2019\u02bb\u02bc")
 
@@ -202,7 +222,8 @@ def same_holder(one: Reading, other: Reading) -> bool:
     """
     if not (one.object and other.object):
         return False
-    if same_value(one.object, other.object):
+    mine, theirs = (filter(None, (reading.object, reading.also)) for reading in (one, other))
+    if any(same_value(*pair) for pair in product(mine, theirs)):
         return True
     if not (one.since and other.since) or abs(one.since - other.since) > _SAME_WEEK:
         return False
@@ -218,6 +239,12 @@ def same_spelling(one: str, other: str) -> bool:
     return mine == theirs if numbers else "".join(mine) == "".join(theirs)
 
 
+def shares_words(one: str, other: str) -> bool:
+    """True when two descriptions have half of all their words in common, or more."""
+    mine, theirs = set(_folded_words(one)), set(_folded_words(other))
+    return 2 * len(mine & theirs) >= len(mine | theirs)
+
+
 def _folded_words(text: str) -> list[str]:
     decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
@@ -226,7 +253,8 @@ def _folded_words(text: str) -> list[str]:
 
 
 def _nearly(one: str, other: str) -> bool:
-    return one == other or SequenceMatcher(None, one, other).ratio() >= _NEARLY
+    enough = _NEARLY_FROM_THE_START if one[0] == other[0] else _NEARLY
+    return one == other or SequenceMatcher(None, one, other).ratio() >= enough
 
 
 def _all_in_order(short: Sequence[str], long: Sequence[str]) -> bool:

@@ -6,8 +6,9 @@ left where it is; whether what remains is a name is asked in `names`.
 
 import re
 
+APOSTROPHES = "'`\u2018\u2019"
 #: Hyphen and apostrophes: what a word of a name may be joined with.
-MARKS = "-'`\u2018\u2019"
+MARKS = f"-{APOSTROPHES}"
 # What may stand before a name.  An office gives the role; the first one counts.
 OFFICES = (
     "prime minister|vice president|president of the government|(?:president|chairman|chairperson)"
@@ -15,7 +16,8 @@ OFFICES = (
     "|territorial assembly)|president|premier|chief minister|first minister|minister of state"
     "|secretary of state|chief executive officer|chief executive|taoiseach|federal chancellor"
     "|chancellor|king|queen|emperor|empress|sultan|amir|emir|grand duke|crown prince|prince|pope"
-    "|governor[ -]general|governor|high commissioner|administrator|ambassador|charg[eé] d'affaires"
+    "|governor[ -]general|governor|high commissioner|administrator|ambassador|apostolic nuncio|consul"
+    f"|charg[eé] d[{APOSTROPHES}] ?affaires"
     "|chairperson|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
     "|head of government|foreign minister|minister for foreign affairs"
     "|minister of (?:foreign affairs|(?:the )?interior|defense|finance)"
@@ -28,11 +30,15 @@ _HONOURS = (
     # without the full stop only what is no given name: Gen and Hon are
     r"|(?:capt|cmdr|cdre|lt|maj|brig|dr|mr|mrs|ms)(?=\s)"
     "|(?:major |lieutenant |brigadier )?general|colonel|air commodore|air vice[ -]marshall?"
-    "|captains?|commander|sir|dame|lady|sheikh|shaykh|sayyid|cardinal|ratu|tuanku|dato'?|datuk"
+    "|captains?|commander|sir|dame|lord|lady|princess|sheikh|shaykh|sayyid|cardinal|ratu|tuanku"
+    "|dato'?|datuk|appointed|ad(?= interim)"
     "|tan sri|(?:arch)?bishop"
 )
+# `President of X is NAME` says no more than `President of X NAME`.
 _TITLE = re.compile(
-    rf"(?:(?P<office>{OFFICES})|{MODIFIERS}|{_HONOURS}|and\b)(?:,|\b|(?<=[.)]))\s*(?![{MARKS}])",
+    rf"(?:(?P<office>{OFFICES})|{MODIFIERS}|{_HONOURS}|and\b|is\b)(?:,|\b|(?<=[.)]))"
+    # a country's name ends where a ruler's begins, in capitals or with a title of its own
+    rf"(?-i: of (?:the )?[A-Z][a-z]+(?= (?:[A-Z]{{2}}|(?i:{OFFICES})\b)))?\s*(?![{MARKS}])",
     re.IGNORECASE,
 )
 # Words that only a title has.  Left in a name, they say that the title was not understood.
@@ -53,7 +59,7 @@ _SMALL = frozenset(["of", "the", "for", "and", "in", "or", "to"])
 def split_titles(head: str) -> tuple[str, str]:
     """`Acting Prime Minister Dr. X` -> ("prime minister", "X")."""
     gloss = _GLOSS.match(head)
-    if gloss and not any(word.isupper() for word in gloss[1].split()):
+    if gloss and _is_title(gloss[1], gloss[2]):
         # `Taoiseach (Prime Minister)`: the role that others understand stands in the gloss
         office = re.fullmatch(OFFICES, gloss[2], re.IGNORECASE)
         role = gloss[2].lower() if office else _strip(gloss[1])[0]
@@ -69,6 +75,14 @@ def split_titles(head: str) -> tuple[str, str]:
 def is_title_word(word: str) -> bool:
     """Tell whether a word is of a title; in capitals it is a family name."""
     return bool(_TITLE_WORD.fullmatch(word.strip(",."))) and not word.isupper()
+
+
+def _is_title(text: str, gloss: str) -> bool:
+    """Tell `Taoiseach (Prime Minister)` from a name and a nickname, `Prokopios (Prokopis)`."""
+    words = text.split()
+    said = [_strip(part)[1].split() for part in (text, gloss)]
+    known = any(not rest or any(map(is_title_word, rest)) for rest in said)
+    return known and not any(word.isupper() for word in words)
 
 
 def _strip(head: str) -> tuple[str, str]:

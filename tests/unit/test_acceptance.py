@@ -138,6 +138,35 @@ def test_near_spellings_of_plain_values_are_changes(pack: Pack) -> None:
     assert ruled(waiting(claim), None, pack, POLICY).ruling is Ruling.ACCEPTED
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "ruling"),
+    [
+        ("communist state", "communist party-led state", Ruling.HELD),
+        ("federal republic", "republic", Ruling.HELD),
+        ("parliamentary republic", "presidential republic", Ruling.ACCEPTED),
+        ("presidential Islamic republic", "theocratic", Ruling.ACCEPTED),
+    ],
+)
+def test_a_description_in_much_the_same_words_waits_for_a_person(
+    pack: Pack, old: str, new: str, ruling: Ruling
+) -> None:
+    claim = Claim("Ruritania", "government_type", "", new, old, None, new)
+    standing = replace(STANDING, subject="Ruritania", relation="government_type", object=old)
+
+    said = ruled(waiting(claim), None, pack, POLICY)
+    unsaid = ruled(waiting(replace(claim, old_object="")), standing, pack, POLICY)
+    approved = ruled(waiting(claim, approved_by="ada"), standing, pack, POLICY)
+
+    assert said.ruling is unsaid.ruling is ruling
+    assert approved.ruling is Ruling.ACCEPTED
+
+
+def test_names_that_share_words_are_other_values(pack: Pack) -> None:
+    claim = Claim("Ruritania", "capital", "", "New Elsa", "Elsa", None, "New Elsa")
+
+    assert ruled(waiting(claim), None, pack, POLICY).ruling is Ruling.ACCEPTED
+
+
 def test_a_claim_older_than_the_standing_fact_is_rejected(pack: Pack) -> None:
     standing = replace(STANDING, valid_from=datetime(2024, 7, 3, tzinfo=UTC))
 

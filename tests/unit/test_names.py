@@ -47,7 +47,22 @@ HOLDERS: list[tuple[str, str, str, str | None, str]] = [
     ("President Joko \"Jokowi\" WIDODO (since 20 October 2014)", "Joko Widodo", "president", "2014-10-20", ""),
     ("Prime Minister SONEXAY (also spelled SONXAI) Siphandon (since 30 December 2022)", "Sonexay Siphandon", "prime minister", "2022-12-30", ""),
     ("Prime Minister SETTHA Thawisin, also spelled SRETTHA Thavisin (since 5 September 2023)", "Settha Thawisin", "prime minister", "2023-09-05", ""),
-    ("Prime Minister PHAETHONGTHAN Chinnawat; also spelled PAETONGTARN Shinawatra (since 18 August 2024)", "Phaethongthan Chinnawat", "prime minister", None, ""),
+    ("Prime Minister PHAETHONGTHAN Chinnawat; also spelled PAETONGTARN Shinawatra (since 18 August 2024)", "Phaethongthan Chinnawat", "prime minister", "2024-08-18", ""),
+    ("King WACHIRALONGKON, also spelled Vajiralongkorn, (since 1 December 2016); note - King PHUMIPHON died", "Wachiralongkon", "king", "2016-12-01", ""),
+    ("President Prokopios (Prokopis) PAVLOPOULOS (since 13 March 2015)", "Prokopios Pavlopoulos", "president", "2015-03-13", ""),
+    ("Lord of Mann King CHARLES III (since 8 September 2022); represented by", "Charles III", "king", "2022-09-08", ""),
+    ("Queen of Australia ELIZABETH II (since 6 February 1952)", "Elizabeth II", "queen", "1952-02-06", ""),
+    ("Prime Minister Kay Rala Xanana GUSMAO - formerly Jose Alexandre GUSMAO (since 8 August 2007)", "Kay Rala Xanana Gusmao", "prime minister", "2007-08-08", ""),
+    ("President of the Governorate of the Vatican City State is Fernando VERGEZ ALZAGA (since 1 October 2021)", "Fernando Vergez Alzaga", "", "2021-10-01", ""),
+    ("Crown Prince and Prime Minister MUHAMMAD BIN SALMAN bin Abd al-Aziz Al Saud (born 31 August 1985)", "Muhammad bin Salman bin Abd al-Aziz Al Saud", "crown prince", None, ""),
+    ("Administrator Air Vice-Marshal Peter J.M. SQUIRES (since 1 September 2022)", "Peter J.M. Squires", "administrator", "2022-09-01", ""),
+    ("Prime Minister Pohiva TU'I'ONETOA (since 27 September 2019)", "Pohiva Tu'i'onetoa", "prime minister", "2019-09-27", ""),
+    ("Prime Minister Haydar al-'ABADI (since 8 September 2014)", "Haydar al-'Abadi", "prime minister", "2014-09-08", ""),
+    ("Premier Juliana O'CONNOR-CONNOLLY (since 15 November 2023)", "Juliana O'Connor-Connolly", "premier", "2023-11-15", ""),
+    ("Ambassador Marcello DELL'UTRI (since December 19, 2013)", "Marcello Dell'Utri", "ambassador", "2013-12-19", ""),
+    ("Charge d’Affaires J. Liam WASLEY (since September 2015)", "J. Liam Wasley", "charge d’affaires", "2015-09-01", ""),
+    ("Charge D'Affaires Ad Interim LI Kexin (since 24 June 2021)", "Li Kexin", "charge d'affaires", "2021-06-24", "interim"),
+    ("Appointed Ambassador Dr. Suriya CHINDAWONGSE (since June 2024)", "Suriya Chindawongse", "ambassador", "2024-06-01", ""),
     ("Prime Minister Voreqe \"Frank\" BAINIMARAMA (since 22 September 2014)", "Voreqe Bainimarama", "prime minister", "2014-09-22", ""),
     ("President Joseph R. BIDEN, Jr. (since 20 January 2021)", "Joseph R. Biden Jr.", "president", "2021-01-20", ""),
     ("President Donald J. TRUMP (since 20 January 2025)", "Donald J. Trump", "president", "2025-01-20", ""),
@@ -143,6 +158,10 @@ NOBODY = [
 # (raw value, object, note)
 # fmt: off
 CAPITALS = [
+    ("theocratic; the United States does not recognize the Taliban Government", "theocratic", ""),
+    ("Rangoon (aka Yangon); Nay Pyi Taw is the administrative capital", "", "several values"),
+    ("none", "", "says that there is none"),
+    ("N/A; note - a city-state", "", "says that there is none"),
     ("Malabo; note - Malabo is on the island of Bioko; in 2017, some governmental offices began to move", "Malabo", ""),
     ("Jerusalem: note - Israel proclaimed Jerusalem as its capital in 1950", "Jerusalem", ""),
     ("Nay Pyi Taw (note - Yangon, aka Rangoon, is the former capital)", "Nay Pyi Taw", ""),
@@ -157,6 +176,8 @@ CAPITALS = [
 
 # spellings of one name, in the Factbook one after the other
 SAME = [
+    ("Gombojavis Zandanshatar", "Gombojavyn Zandanshatar"),
+    ("Mohamed Muizzi", "Mohamed Muizzu"),
     ("Bernard Gomou", "Bernard Goumou"),
     ("Serdar Berdimuhamedow", "Serdar Berdimuhamedov"),
     ("John Briceno", "John Briceño"),
@@ -174,6 +195,8 @@ SAME = [
 
 # different people whose names are alike, in the Factbook one after the other
 DIFFERENT = [
+    ("Arif Alvi", "Asif Ali Zardari"),
+    ("Khalid bin Hamad", "Khalifa bin Hamad"),
     ("Li Keqiang", "Li Qiang"),
     ("Hun Sen", "Hun Manet"),
     ("Idriss Deby Itno", "Mahamat Idriss Deby"),
@@ -191,7 +214,17 @@ DIFFERENT = [
 def test_a_holder_is_read(raw: str, name: str, role: str, since: str | None, note: str) -> None:
     day = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
 
-    assert read_holder(raw) == Reading(name, role, day, note)
+    read = read_holder(raw)
+
+    assert (read.object, read.role, read.since, read.note) == (name, role, day, note)
+
+
+def test_another_spelling_is_kept_if_it_is_the_first_holders() -> None:
+    mine = "Prime Minister SETTHA Thawisin, also spelled SRETTHA Thavisin (since 5 September 2023)"
+    theirs = "King VAJIRALONGKORN (since 2016); note - PHUMIPHON, also spelled BHUMIBOL, died"
+
+    assert read_holder(mine).also == "Srettha Thavisin"
+    assert read_holder(theirs).also == ""
 
 
 @pytest.mark.parametrize(("raw", "role", "note"), NOBODY)
@@ -232,6 +265,7 @@ CORRECTED = [
     ("President Xiomara CASTRO de Zelaya (since 27 January 2022)", "President Iris Xiomara CASTRO de Zelaya (since 27 January 2022)"),
     ("Prime Minister Juan Antonio BRICENO (since 12 November 2020)", "Prime Minister John BRICEÑO (since 12 November 2020)"),
     ("Prime Minister Robert Beujre MAMBE (since 16 October 2023)", "Prime Minister Robert BREUGRE MAMBE (since 17 October 2023)"),
+    ("Prime Minister Paetongtarn SHINAWATRA (since 18 August 2024)", "Prime Minister PHAETHONGTHAN Chinnawat; also spelled PAETONGTARN Shinawatra (since 2025)"),
     ("President Issac HERZOG (since 7 July 2021)", "President Isaac HERZOG (since 7 July 2021)"),
 ]  # fmt: skip
 SUCCEEDED = [
@@ -239,6 +273,7 @@ SUCCEEDED = [
     ("Premier LI Keqiang (since 16 March 2013)", "Premier LI Qiang (since 11 March 2023)"),
     ("President Gurbanguly BERDIMUHAMEDOW (since 14 February 2007)", "President Serdar BERDIMUHAMEDOW (since 19 March 2022)"),
     ("Prime Minister (vacant)", "Prime Minister (vacant)"),
+    ("President Andris BERZINS (since 2011)", "President Raimonds VEJONIS, also spelled Raimond VEYONIS (since 2015)"),
 ]  # fmt: skip
 
 
@@ -290,6 +325,7 @@ def test_a_decimal_point_is_no_mark() -> None:
         ("2024-07-02", datetime(2024, 7, 2, tzinfo=UTC)),
         ("2024-07-02T01:00:00+02:00", datetime(2024, 7, 1, 23, tzinfo=UTC)),
         ("2 July 2024", datetime(2024, 7, 2, tzinfo=UTC)),
+        ("July 2, 2024", datetime(2024, 7, 2, tzinfo=UTC)),
         ("September 2023", datetime(2023, 9, 1, tzinfo=UTC)),
         ("31 February 2024", None),
         ("soon", None),

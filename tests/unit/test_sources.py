@@ -255,6 +255,19 @@ def test_an_entry_that_takes_its_fact_back_reopens_the_old_one(pack: Pack) -> No
     assert decision == Decision(Ruling.ACCEPTED, "passed the rules; gazette took fact 7 back", 7)
 
 
+def test_an_entry_that_says_otherwise_corrects_itself_whatever_its_date(pack: Pack) -> None:
+    standing = (fact(BO, since=NOW, source="gazette"),)
+    earlier = opened(ADA, since=NOW - DAY)
+
+    corrected = ruled(pack, earlier, standing=standing)
+    elsewhere = ruled(pack, replace(earlier, key="2"), standing=standing)
+    before = replace(earlier, observed_at=NOW - DAY, approved_by="ada")
+
+    assert (corrected.ruling, corrected.supersedes) == (Ruling.ACCEPTED, 7)
+    assert elsewhere.ruling is Ruling.REJECTED
+    assert ruled(pack, before, standing=standing).ruling is Ruling.REJECTED
+
+
 def test_another_source_cannot_take_a_fact_back(pack: Pack) -> None:
     standing = (fact(BO, old=ADA, since=NOW, source="herald"),)
 
