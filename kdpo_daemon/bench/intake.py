@@ -1,7 +1,7 @@
 """The World Factbook's history, polled week by week over HTTP, and what intake made of it.
 
-Runs the daemon's own Ingest and Accept on an empty database, and compares with a random sample
-of the changes that was labelled by hand (`data/factbook_sample.jsonl`).  Trains nothing.
+Runs the daemon's own Ingest and Accept on an empty database, and compares with random samples
+of the changes that were labelled by hand (`data/`).  Trains nothing.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from random import Random
 
 from kdpo_daemon import packs
 from kdpo_daemon.bench.factbook import History, Week, document, read_history
-from kdpo_daemon.bench.labels import half_of, outcome_of, read_labels
+from kdpo_daemon.bench.labels import SAMPLES, agreement, outcome_of, read_labels
 from kdpo_daemon.bench.server import Site
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.facts.relations import Pack, read_pack
@@ -69,7 +69,7 @@ def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
             "labelled": len(labels),
             "claims": dict(Counter(ruling.value for ruling, _ in claims)),
         },
-        "halves": {name: asdict(half_of(outcomes, name)) for name in ("open", "kept", "both")},
+        "samples": {name: asdict(agreement(outcomes, name)) for name in SAMPLES},
         "not_right": [asdict(one) for one in outcomes if one.verdict in ("missed", "wrong")],
         "cost": {"start": _cost(costs[:20]), "end": _cost(costs[-20:])},
         "weeks": [asdict(cost) for cost in costs],

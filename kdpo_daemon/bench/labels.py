@@ -1,4 +1,4 @@
-"""A random sample of changes, labelled by hand, and how far a replay agrees with it.
+"""Random samples of changes, labelled by hand, and how far a replay agrees with them.
 
 Does not replay anything.
 """
@@ -16,11 +16,15 @@ from kdpo_daemon.records.intake import Ruling
 from kdpo_daemon.records.stories import Evidence
 
 
+#: Samples of 200 changes each, without one in common.
+SAMPLES = ("open", "fresh")
+
+
 @dataclass(frozen=True)
 class Label:
-    """One change of the sample, and what it is by hand."""
+    """One change of a sample, and what it is by hand."""
 
-    half: str  #: open: looked at while the rules were made; kept: not
+    sample: str  #: open: looked at while the rules were made; fresh: not
     date: str
     path: str
     country: str
@@ -44,8 +48,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Half:
-    """How one half of the sample came out."""
+class Agreement:
+    """How one sample came out."""
 
     changes: int  #: labelled as changes, to a value that can be taught
     right: int
@@ -57,9 +61,10 @@ class Half:
 
 
 def read_labels() -> list[Label]:
-    """Give the labelled sample of the changes from 2021 to 2026."""
-    text = files(__package__).joinpath("data/factbook_sample.jsonl").read_text("utf-8")
-    return [Label(**json.loads(line)) for line in text.splitlines()]
+    """Give the labelled samples of the changes from 2021 to 2026."""
+    folder = files(__package__).joinpath("data")
+    texts = (folder.joinpath(f"factbook_{name}.jsonl").read_text("utf-8") for name in SAMPLES)
+    return [Label(**json.loads(line)) for text in texts for line in text.splitlines()]
 
 
 def outcome_of(label: Label, claims: Sequence[tuple[Ruling, Evidence]], pack: Pack) -> Outcome:
@@ -84,13 +89,13 @@ def verdict_on(label: Label, ruling: str, read: str, *, holder: bool) -> str:
     return "right" if label.change and same(read, label.object) else "wrong"
 
 
-def half_of(outcomes: Sequence[Outcome], name: str) -> Half:
-    """Count the outcomes of one half, `open` or `kept`, or of `both`."""
-    ours = [one for one in outcomes if name in (one.label.half, "both")]
+def agreement(outcomes: Sequence[Outcome], sample: str) -> Agreement:
+    """Count the outcomes of one sample."""
+    ours = [one for one in outcomes if one.label.sample == sample]
     changes = [one for one in ours if one.label.object]
     right = sum(one.verdict == "right" for one in changes)
     wrong = sum(one.verdict == "wrong" for one in ours)
-    return Half(
+    return Agreement(
         changes=len(changes),
         right=right,
         missed=sum(one.verdict == "missed" for one in changes),

@@ -42,7 +42,7 @@ def intake(
             lambda what, done, of: status.update(f"{what} ({done} of {of})"),
         )
     _write(out, result)
-    shown = {key: result[key] for key in ("replay", "halves", "cost")}
+    shown = {key: result[key] for key in ("replay", "samples", "cost")}
     show.tree(console, shown, as_json=False)
 
 

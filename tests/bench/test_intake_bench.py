@@ -1,6 +1,7 @@
 """`kdpo bench intake`: the history is rebuilt as recorded, and the stages' answers are counted."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -91,13 +92,14 @@ def test_a_folder_without_the_record_is_named(tmp_path: Path) -> None:
         read_history(tmp_path)
 
 
-def test_the_sample_is_two_halves_of_a_hundred_with_an_object_for_changes_only() -> None:
-    sample = labels.read_labels()
+def test_two_samples_of_two_hundred_have_no_change_in_common_and_objects_for_changes_only() -> (
+    None
+):
+    both = labels.read_labels()
 
-    halves = [sum(label.half == half for label in sample) for half in ("open", "kept")]
-    assert halves == [100, 100]
-    assert all(label.change for label in sample if label.object)
-    assert len({(label.date, label.path, label.relation) for label in sample}) == 200
+    assert Counter(label.sample for label in both) == {"open": 200, "fresh": 200}
+    assert all(label.change for label in both if label.object)
+    assert len({(label.date, label.path, label.relation) for label in both}) == 400
 
 
 @pytest.mark.parametrize(
