@@ -176,6 +176,7 @@ class OpenClaim:
     publisher: str = ""  #: who stands behind the feed: the host of its URL
     key: str = ""  #: the entry's key
     by_hand: bool = False  #: typed or imported by the operator, not polled
+    held: str = ""  #: why it has waited until now; "": it is new
 
 
 @dataclass(frozen=True)

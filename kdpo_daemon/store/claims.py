@@ -1,10 +1,11 @@
 """Claims that wait, what was said about their slots, and a person's word on them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Set
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from sqlalchemy import and_, case, exists, func
+from sqlalchemy import and_, case, exists, func, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -14,6 +15,8 @@ from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import STANDING, ClaimRow, DocumentRow, EntryRow, FactRow, FeedRow
 
+#: Folded subject and relation.
+SlotKey = tuple[str, str]
 #: Claims of one slot that the rules look back at.
 _LOOK_BACK = 100
 _FINAL = (Ruling.ACCEPTED, Ruling.REJECTED)
@@ -47,7 +50,19 @@ def held_claims(tx: Session) -> list[tuple[OpenClaim, str]]:
 
 def slot_of(tx: Session, subject: str, relation: str) -> Slot:
     """Give what stands in a slot and what was said about it of late."""
-    return Slot(_standing(tx, subject, relation), _said(tx, subject, relation))
+    [slot] = slots_of(tx, {slot_key(subject, relation)}).values()
+    return slot
+
+
+def slots_of(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, Slot]:
+    """Give many slots at once: a few hundred, of which memory holds all."""
+    standing, said = _standing(tx, keys), _said(tx, keys)
+    return {key: Slot(tuple(standing[key]), tuple(said[key])) for key in keys}
+
+
+def slot_key(subject: str, relation: str) -> SlotKey:
+    """Give what a slot is found by."""
+    return folded(subject), relation
 
 
 def accepted_since(tx: Session, since: datetime) -> Counter[tuple[str, str]]:
@@ -140,6 +155,7 @@ def _open(row: ClaimRow, key: str, feed: FeedRow, observed_at: datetime) -> Open
         publisher=_publisher(feed.name, feed.url),
         key=key,
         by_hand=feed.every_s == 0,
+        held=row.reason if row.ruling is Ruling.HELD else "",
     )
 
 
@@ -148,41 +164,49 @@ def _publisher(name: str, url: str) -> str:
     return urlsplit(url).netloc or name
 
 
-def _standing(tx: Session, subject: str, relation: str) -> tuple[Standing, ...]:
+def _standing(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Standing]]:
     rows = tx.exec(
         select(FactRow, FeedRow.name, EntryRow.key)
         .join(ClaimRow, col(FactRow.claim_id) == ClaimRow.id)
         .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
         .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
-        .where(FactRow.subject_key == folded(subject), FactRow.relation == relation, STANDING)
+        .where(tuple_(col(FactRow.subject_key), col(FactRow.relation)).in_(keys), STANDING)
         .order_by(col(FactRow.id))
     )
-    return tuple(Standing(record_of(Fact, row), source, key) for row, source, key in rows)
+    found: dict[SlotKey, list[Standing]] = defaultdict(list)
+    for row, source, key in rows:
+        found[row.subject_key, row.relation].append(Standing(record_of(Fact, row), source, key))
+    return found
 
 
-def _said(tx: Session, subject: str, relation: str) -> tuple[Said, ...]:
+def _said(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Said]]:
+    slot = (col(ClaimRow.subject_key), col(ClaimRow.relation))
+    place = func.row_number().over(partition_by=slot, order_by=col(ClaimRow.id).desc())
+    placed = select(ClaimRow.id, place.label("place")).where(tuple_(*slot).in_(keys)).subquery()
     rows = tx.exec(
         select(ClaimRow, EntryRow, FeedRow, DocumentRow.fetched_at)
+        .join(placed, placed.c.id == ClaimRow.id)
         .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
         .join(DocumentRow, col(EntryRow.document_id) == DocumentRow.id)
         .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
-        .where(ClaimRow.subject_key == folded(subject), ClaimRow.relation == relation)
-        .order_by(col(ClaimRow.id).desc())
-        .limit(_LOOK_BACK)
+        .where(placed.c.place <= _LOOK_BACK)
+        .order_by(col(ClaimRow.id))
     ).all()
     reworded = _reworded(tx, {entry.id for _, entry, _, _ in rows})
-    return tuple(
-        record_of(
-            Said,
-            claim,
-            observed_at=seen,
-            source=feed.name,
-            publisher=_publisher(feed.name, feed.url),
-            key=entry.key,
-            current=entry.id not in reworded,
+    found: dict[SlotKey, list[Said]] = defaultdict(list)
+    for claim, entry, feed, seen in rows:
+        found[claim.subject_key, claim.relation].append(
+            record_of(
+                Said,
+                claim,
+                observed_at=seen,
+                source=feed.name,
+                publisher=_publisher(feed.name, feed.url),
+                key=entry.key,
+                current=entry.id not in reworded,
+            )
         )
-        for claim, entry, feed, seen in reversed(rows)
-    )
+    return found
 
 
 def _reworded(tx: Session, entry_ids: set[int]) -> set[int]:

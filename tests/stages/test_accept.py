@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from kdpo_daemon import packs
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
@@ -70,6 +71,42 @@ def test_a_claim_is_decided_once_and_its_reason_audited(news: Newsroom) -> None:
         [event] = audit.events(tx, subject="claim:1")
     assert (event.actor, event.event) == ("rules", "claim.accepted")
     assert event.detail == {"reason": "passed the rules", "fact": 1}
+
+
+def test_what_stays_held_is_looked_at_without_a_query_for_each(database: Database) -> None:
+    news = Newsroom(database, AcceptancePolicy(sources_needed=2))
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    def cycle(subjects: int) -> int:
+        news.says("gazette", *((f"Utopia {n}", "Ada Byron") for n in range(subjects)))
+        news.decide()
+        statements.clear()
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            assert news.decide() == {}
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        return len(statements)
+
+    few, many = cycle(3), cycle(40)
+
+    assert len(news.held()) == 40
+    assert few == many > 0
+
+
+def test_one_of_two_held_claims_makes_the_other_one_look_again(news: Newsroom) -> None:
+    news.policy = AcceptancePolicy(sources_needed=2)
+    news.says("gazette", ("Utopia", "Ada Byron"))
+    news.says("gazette", ("Erewhon", "Ada Byron"))
+    assert news.decide() == {}
+
+    news.says("herald", ("Utopia", "Ada Byron"))
+
+    assert news.decide() == {"accepted": 1, "rejected": 1}
+    assert news.held() == ["said by 1 of 2 publishers: gazette.example"]
 
 
 def test_a_source_that_flips_a_fact_every_poll_is_held(news: Newsroom) -> None:
