@@ -34,7 +34,7 @@ from kdpo_daemon.records.intake import (
 )
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import audit, feeds
-from kdpo_daemon.store.db import Database
+from kdpo_daemon.store.db import Database, Session
 
 #: A feed of many URLs is left until its next poll after this many of them failed.
 _GIVE_UP = 3
@@ -210,14 +210,21 @@ class Ingest:
         at = next_poll(feed, error, self.policy, now, self.rng)
         with self.db.begin() as tx:
             feeds.record_failure(tx, feed.id, str(error), now, at, disable=error.gone)
-            others = round_.drop(host_of(feed)) if error.busy else []
-            # before this one's own next turn, which may be refused again
-            wish = min(error.retry_after or feed.every_s, self.policy.longest_wait_s)
-            feeds.pause(tx, [other.id for other in others], now + timedelta(seconds=wish))
+            paused = self._pause(tx, feed, error, round_) if error.busy else 0
             if error.gone:
                 detail: dict[str, object] = {"why": error.message}
                 audit.record(tx, "daemon", "feed.disabled", f"feed:{feed.name}", detail, now)
-        return len(others)
+        return paused
+
+    def _pause(self, tx: Session, feed: Feed, error: SourceError, round_: Round[Polled]) -> int:
+        """Leave a whole host alone: what waits in this round, and what is not due yet."""
+        host = host_of(feed)
+        round_.drop(host)
+        others = [one for one in feeds.list_feeds(tx) if one.enabled and host_of(one) == host]
+        # before this one's own next turn, which may be refused again
+        wish = min(error.retry_after or feed.every_s, self.policy.longest_wait_s)
+        until = self.clock() + timedelta(seconds=wish)
+        return feeds.pause(tx, [one.id for one in others if one.id != feed.id], until)
 
 
 def _kind(feed: Feed) -> tuple[Kind, list[str]]:

@@ -186,10 +186,10 @@ def forget_pages(tx: Session, feed_id: int, urls: Collection[str]) -> None:
     tx.connection().execute(gone)
 
 
-def pause(tx: Session, feed_ids: Sequence[int], until: datetime) -> None:
-    """Poll none of these feeds before `until`."""
+def pause(tx: Session, feed_ids: Sequence[int], until: datetime) -> int:
+    """Poll none of these feeds before `until`; give how many would have been."""
     later = update(FeedRow).where(col(FeedRow.id).in_(feed_ids), col(FeedRow.next_poll_at) < until)
-    tx.connection().execute(later.values(next_poll_at=until))
+    return tx.connection().execute(later.values(next_poll_at=until)).rowcount
 
 
 def _by_name(tx: Session, name: str) -> FeedRow | None:

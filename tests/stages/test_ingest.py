@@ -82,7 +82,21 @@ def test_a_server_that_asks_for_patience_is_left_alone_with_all_its_feeds(press:
     paused = {name: feed for name, feed in press.feeds().items() if name.startswith("0")}
     assert min(feed.next_poll_at for feed in paused.values()) >= NOW + timedelta(hours=2)
     assert [feed.failures for feed in paused.values()] == [1, 0, 0, 0]
-    assert press.poll(NOW + timedelta(days=1)) == {"new": 3, "failed": 1}
+    assert press.poll(NOW + timedelta(days=1)) == {"new": 3, "failed": 1, "paused": 3}
+
+
+def test_a_server_that_asks_for_patience_is_left_alone_with_feeds_that_are_not_due_yet(
+    press: Press,
+) -> None:
+    press.publish(0, "/b")
+    press.publish(1, "/b")
+    press.poll()
+    press.publish(0, "/a", says(503, Retry_After="7200"))
+
+    assert press.poll() == {"failed": 1, "paused": 1}
+    polls = {name: feed.next_poll_at for name, feed in press.feeds().items()}
+    assert polls["0/b"] == NOW + timedelta(hours=2)
+    assert polls["1/b"] < NOW + timedelta(hours=2)
 
 
 def test_a_server_that_is_broken_is_asked_for_its_other_feeds(press: Press) -> None:
