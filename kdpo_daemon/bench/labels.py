@@ -15,7 +15,6 @@ from kdpo_daemon.facts.relations import Pack, ValueKind
 from kdpo_daemon.records.intake import Ruling
 from kdpo_daemon.records.stories import Evidence
 
-
 #: Samples of 200 changes each, without one in common.
 SAMPLES = ("open", "fresh")
 

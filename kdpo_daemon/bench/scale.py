@@ -1,12 +1,14 @@
 """How long the accept stage takes for new claims, with few and with very many stored facts.
 
-`measure(url, stored)` fills an empty database with made-up facts and times the real stage, from
-the poll that brought the claims to the facts made of them.  Half of the claims are about subjects
-that have a fact already.  Works on any database the daemon runs on.
+`measure` fills empty databases with made-up facts and times the real stage, from the poll that
+brought the claims to the facts made of them.  Half of the claims are about subjects that have a
+fact already.  The databases take turns, so that what else the machine does hits all alike.
+Works on any database the daemon runs on.
 """
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -40,16 +42,26 @@ class AcceptTime:
         return min(self.seconds)
 
 
-def measure(url: str, stored: int, claims: int = 100, rounds: int = 5) -> AcceptTime:
-    """Fill the empty database at `url` with `stored` facts and time lots of new claims."""
-    db = Database(url)
-    try:
-        db.upgrade()
-        _fill(db, stored)
-        seconds = [_timed(db, stored, claims, lot) for lot in range(rounds + 1)]
-        return AcceptTime(db.dialect, stored, claims, tuple(seconds[1:]))  # the first warms up
-    finally:
-        db.dispose()
+def measure(
+    sizes: Sequence[tuple[str, int]], claims: int = 100, rounds: int = 5
+) -> list[AcceptTime]:
+    """Fill the empty database at each URL with so many facts, and time lots of new claims."""
+    with ExitStack() as stack:
+        databases = []
+        for url, stored in sizes:
+            db = Database(url)
+            stack.callback(db.dispose)
+            db.upgrade()
+            _fill(db, stored)
+            databases.append((db, stored))
+        lots = [
+            [_timed(db, stored, claims, lot) for db, stored in databases]
+            for lot in range(rounds + 1)
+        ]
+        return [
+            AcceptTime(db.dialect, stored, claims, seconds)
+            for (db, stored), seconds in zip(databases, zip(*lots[1:], strict=True), strict=True)
+        ]  # the first lot warms up
 
 
 def _timed(db: Database, stored: int, claims: int, lot: int) -> float:

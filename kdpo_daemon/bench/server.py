@@ -38,9 +38,10 @@ class Site:
         """Give the URL of a path without its leading slash."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/{path}"
 
-    def publish(self, path: str, body: bytes) -> None:
-        """Serve a document from now on, in place of the one before."""
-        self._documents[f"/{path}"] = (f'"{sha256(body).hexdigest()[:16]}"', body)
+    def publish(self, path: str, body: bytes, version: str = "") -> None:
+        """Serve a document from now on; with another version, as if it were another one."""
+        tag = sha256(version.encode() + body).hexdigest()[:16]
+        self._documents[f"/{path}"] = (f'"{tag}"', body)
 
     def _answer(self, to: BaseHTTPRequestHandler) -> None:
         self.asked += 1

@@ -4,18 +4,20 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kdpo_daemon import packs, show
+from kdpo_daemon.bench import beside, scale
 from kdpo_daemon.bench import documents as documents_bench
 from kdpo_daemon.bench import extract as extract_bench
 from kdpo_daemon.bench import intake as intake_bench
-from kdpo_daemon.bench import scale
 from kdpo_daemon.bench import sources as sources_bench
 from kdpo_daemon.cli.options import ATTENTION, console
+from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.serving.extractor import Extractor, ExtractorPolicy
 
@@ -44,6 +46,18 @@ def intake(
     _write(out, result)
     shown = {key: result[key] for key in ("replay", "samples", "cost")}
     show.tree(console, shown, as_json=False)
+
+
+@cli.command("plot")
+def plot(
+    result: Annotated[Path, typer.Argument(help="What bench intake wrote.")],
+    picture: Annotated[Path, typer.Argument(help="SVG or PNG to write.")],
+) -> None:
+    """Draw what `kdpo bench intake` found; needs the package matplotlib."""
+    _need("matplotlib")
+    from kdpo_daemon.bench import plots
+
+    plots.draw(json.loads(result.read_text("utf-8")), picture)
 
 
 @cli.command("documents")
@@ -104,6 +118,18 @@ def extract(
     show.tree(console, result, as_json=False)
 
 
+@cli.command("reader")
+def reader(
+    data: Annotated[Path, typer.Option(help="Folder that holds feeds/ and feeds_polls/.")],
+    out: Out,
+) -> None:
+    """Poll real feeds side by side with the package `reader`, which has to be installed."""
+    _need("reader")
+    with console.status("polling with both"):
+        rows = beside.measure(data)
+    _shown(out, [asdict(row) for row in rows])
+
+
 @cli.command("sources")
 def sources(
     out: Out,
@@ -119,15 +145,29 @@ def sources(
 @cli.command("accept")
 def accept(
     out: Out,
-    database: Annotated[str, typer.Option(help="URL of an EMPTY database; default: a file.")] = "",
-    stored: Annotated[int, typer.Option(help="Facts that are there already.", min=1)] = 10_000,
+    db: Annotated[
+        list[str] | None,
+        typer.Option(help="URLs of two EMPTY databases, for few and for many facts; or files."),
+    ] = None,
+    few: Annotated[int, typer.Option(help="Facts in the first.", min=1)] = 10_000,
+    many: Annotated[int, typer.Option(help="Facts in the second.", min=1)] = 1_000_000,
     claims: Annotated[int, typer.Option(help="New claims in each round.", min=2)] = 100,
 ) -> None:
-    """Time the accept stage with many stored facts.  The database is filled, and not emptied."""
-    with tempfile.TemporaryDirectory() as folder, console.status(f"storing {stored} facts"):
-        url = database or f"sqlite:///{folder}/bench.db"
-        found = scale.measure(url, stored, claims)
-    _shown(out, [asdict(found) | {"best_s": found.best_s}])
+    """Time the accept stage with few and with many stored facts, by turns.
+
+    The databases are filled, and not emptied.
+    """
+    if db and len(db) != 2:
+        raise typer.BadParameter("give it twice, or not at all", param_hint="--db")
+    with tempfile.TemporaryDirectory() as folder, console.status(f"storing {many} facts"):
+        urls = db or [f"sqlite:///{folder}/few.db", f"sqlite:///{folder}/many.db"]
+        found = scale.measure(list(zip(urls, (few, many), strict=True)), claims)
+    _shown(out, [asdict(one) | {"best_s": one.best_s} for one in found])
+
+
+def _need(package: str) -> None:
+    if find_spec(package) is None:
+        raise SettingsError("is not installed", subject=package, hint=f"pip install {package}")
 
 
 def _shown(out: Path, rows: Sequence[dict[str, object]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdpo_daemon.app import silent
-from kdpo_daemon.bench import intake, labels
+from kdpo_daemon.bench import intake, labels, plots
 from kdpo_daemon.bench.factbook import document, read_history
 from kdpo_daemon.errors import SettingsError
 
@@ -128,3 +128,18 @@ def test_accepting_what_is_no_change_is_wrong() -> None:
 
     assert labels.verdict_on(label, "accepted", "Mark Rutte", holder=True) == "wrong"
     assert labels.verdict_on(label, "rejected", "Mark Rutte", holder=True) == "right"
+
+
+def test_the_picture_shows_each_sample_and_quarter(tmp_path: Path) -> None:
+    one = {"changes": 10, "right": 9, "wrong": 1, "precision": 0.9, "recall": 0.9}
+    claims = [{"day": "2024-03-31", "ruling": "held"}, {"day": "2024-04-01", "ruling": "accepted"}]
+
+    plots.draw({"samples": {"open": one, "fresh": one}, "claims": claims}, tmp_path / "a.svg")
+
+    picture = (tmp_path / "a.svg").read_text("utf-8")
+    assert all(word in picture for word in ("open", "fresh", "2024-1", "2024-2", "rejected"))
+
+
+def test_few_cases_leave_a_wide_interval() -> None:
+    assert plots.wilson(71, 72) == pytest.approx((0.9254, 0.9975), abs=0.0005)
+    assert plots.wilson(0, 5)[0] == 0.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from kdpo_daemon.bench import documents, scale, sources
+from kdpo_daemon.bench import beside, documents, scale, sources
 from kdpo_daemon.cli import cli
 from kdpo_daemon.records.intake import IngestCounts
 
@@ -18,10 +18,19 @@ def rss(*items: tuple[str, str]) -> str:
 
 
 def test_the_accept_stage_is_timed_on_both_databases(empty_url: str) -> None:
-    found = scale.measure(empty_url, stored=300, claims=40, rounds=2)
+    [found] = scale.measure([(empty_url, 300)], claims=40, rounds=2)
 
     assert (found.stored, found.claims, len(found.seconds)) == (300, 40, 2)
     assert 0 < found.best_s < 60
+
+
+def test_few_and_many_facts_take_turns_in_databases_of_their_own(tmp_path: Path) -> None:
+    sizes = [(f"sqlite:///{tmp_path}/{stored}.db", stored) for stored in (60, 200)]
+
+    few, many = scale.measure(sizes, claims=8, rounds=1)
+
+    assert (few.stored, many.stored, few.dialect) == (60, 200, "sqlite")
+    assert len(few.seconds) == len(many.seconds) == 1
 
 
 def test_all_sources_are_polled_twice_and_the_second_time_nothing_is_new() -> None:
@@ -30,6 +39,28 @@ def test_all_sources_are_polled_twice_and_the_second_time_nothing_is_new() -> No
     assert (first.sources, first.new, first.failed) == (5, 20, 0)
     assert (second.new, second.failed) == (0, 0)
     assert first.peak_mb > 0
+
+
+def test_both_programs_find_the_same_in_the_same_documents(tmp_path: Path) -> None:
+    for folder in ("feeds", "feeds_polls"):
+        (tmp_path / folder).mkdir()
+    lines = [json.dumps({"file": f"feeds/{name}"}) for name in ("good.xml", "bad.xml")]
+    (tmp_path / "feeds" / "MANIFEST.jsonl").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "feeds" / "good.xml").write_text(rss(("1", "a"), ("2", "b")), "utf-8")
+    (tmp_path / "feeds" / "bad.xml").write_text("<html/", "utf-8")
+    (tmp_path / "feeds_polls" / "1.xml").write_text(rss(("1", "a"), ("2", "b")), "utf-8")
+    (tmp_path / "feeds_polls" / "2.xml").write_text(rss(("1", "c"), ("2", "b")), "utf-8")
+
+    rows = beside.measure(tmp_path)
+
+    counted = {
+        which: [
+            (row.new, row.changed, row.same, row.failed) for row in rows if row.client == which
+        ]
+        for which in beside.CLIENTS
+    }
+    assert counted["kdpo"] == [(4, 0, 0, 1), (0, 0, 0, 1), (0, 0, 4, 1), (0, 1, 1, 1)]
+    assert counted["reader"] == counted["kdpo"]
 
 
 def test_every_document_is_compared_with_what_is_in_it(tmp_path: Path) -> None:
