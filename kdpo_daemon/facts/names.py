@@ -30,7 +30,8 @@ class Reading:
 
 # The first holder's part of the value ends here.
 _REST = re.compile(
-    r";|\((?=[^()]*\d)| [-–—] |,?\s*\(?\b(?:note\b|represented by|resigned\b|in caretaker"
+    r";|\((?=[^()]*\d)| [-\u2013\u2014] "
+    r"|,?\s*\(?\b(?:note\b|represented by|resigned\b|in caretaker"
     r"|is the\b|is effectively\b|serv(?:ing|es) as|since\b)"
 )
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]

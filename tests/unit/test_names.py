@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from kdpo_daemon.facts.names import (
-    Reading,
     read_date,
     read_holder,
     read_plain,
@@ -60,7 +59,7 @@ HOLDERS: list[tuple[str, str, str, str | None, str]] = [
     ("Prime Minister Haydar al-'ABADI (since 8 September 2014)", "Haydar al-'Abadi", "prime minister", "2014-09-08", ""),
     ("Premier Juliana O'CONNOR-CONNOLLY (since 15 November 2023)", "Juliana O'Connor-Connolly", "premier", "2023-11-15", ""),
     ("Ambassador Marcello DELL'UTRI (since December 19, 2013)", "Marcello Dell'Utri", "ambassador", "2013-12-19", ""),
-    ("Charge d’Affaires J. Liam WASLEY (since September 2015)", "J. Liam Wasley", "charge d’affaires", "2015-09-01", ""),
+    ("Charge d\u2019Affaires J. Liam WASLEY (since September 2015)", "J. Liam Wasley", "charge d\u2019affaires", "2015-09-01", ""),
     ("Charge D'Affaires Ad Interim LI Kexin (since 24 June 2021)", "Li Kexin", "charge d'affaires", "2021-06-24", "interim"),
     ("Appointed Ambassador Dr. Suriya CHINDAWONGSE (since June 2024)", "Suriya Chindawongse", "ambassador", "2024-06-01", ""),
     ("Prime Minister Voreqe \"Frank\" BAINIMARAMA (since 22 September 2014)", "Voreqe Bainimarama", "prime minister", "2014-09-22", ""),
