@@ -36,7 +36,6 @@ class RoundRow:
     failed: int  #: feeds
     seconds: float
     peak_mb: float  #: of the process, since its start
-    child_mb: float  #: of the largest process that it started
 
 
 def measure(data: Path) -> list[RoundRow]:
@@ -95,7 +94,6 @@ def _row(name: str, which: str, client: "_Client", entries: int) -> RoundRow:
         failed=int(told.get("failed", 0)),
         seconds=told["seconds"],
         peak_mb=told["peak_mb"],
-        child_mb=told["child_mb"],
     )
 
 

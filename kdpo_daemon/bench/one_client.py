@@ -8,7 +8,6 @@ after the other: all of them are of one host.
 """
 
 import json
-import resource
 import sys
 import time
 from collections import Counter
@@ -78,12 +77,7 @@ def main(which: str, path: str) -> None:
         began = time.perf_counter()
         counts = poll(number)
         seconds = round(time.perf_counter() - began, 2)
-        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        told = dict(counts) | {
-            "seconds": seconds,
-            "peak_mb": peak_mb(),
-            "child_mb": round(children / 1024, 1),
-        }
+        told = dict(counts) | {"seconds": seconds, "peak_mb": peak_mb()}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
 
