@@ -18,10 +18,11 @@ from kdpo_daemon.facts.sentences import doubt, sentences
 from kdpo_daemon.facts.texts import clean
 from kdpo_daemon.records.intake import Claim, Entry, Quoted, RawFact
 
-#: Facts of one answer.
-MOST = 3
+#: Facts of one answer.  With the limits below the longest answer of usual text fits 600 tokens: a
+#: model that does not know when to stop may still give a whole one.
+MOST = 2
 #: Characters of each value in the answer, and of the quote.
-_VALUE, _QUOTE = 80, 400
+_VALUE, _QUOTE = 60, 300
 #: Of these are our delimiters made, and the marks of all chat templates that are known to us.
 _FORGEABLE = frozenset("<>[]{}|")
 

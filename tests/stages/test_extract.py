@@ -300,11 +300,15 @@ def hangs(to: BaseHTTPRequestHandler, _asked: dict[str, Any]) -> None:
 
 
 def drips(to: BaseHTTPRequestHandler, _asked: dict[str, Any]) -> None:
-    to.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
-    for _ in range(600):
+    """Give a good answer after 40 blanks, each well within the deadline of one read."""
+    message = {"content": json.dumps({"facts": [GOOD]})}
+    body = json.dumps({"model": "m", "choices": [{"message": message}]}).encode()
+    to.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (40 + len(body)))
+    for _ in range(40):
         to.wfile.write(b" ")
         to.wfile.flush()
         _wait(to, 0.05)
+    to.wfile.write(body)
 
 
 def _wait(to: BaseHTTPRequestHandler, seconds: float = 30) -> None:

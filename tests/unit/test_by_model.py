@@ -89,7 +89,7 @@ def test_old_value_and_date_that_the_entry_has_not_are_left_out(pack: Pack) -> N
     assert (claim.old_object, claim.valid_from) == ("", DAY)
 
 
-def test_one_fact_reported_twice_is_one_claim_and_more_than_three_are_cut(pack: Pack) -> None:
+def test_one_fact_reported_twice_is_one_claim_and_more_than_two_are_cut(pack: Pack) -> None:
     lies = [replace(GOOD, subject=f"Land {n}") for n in range(5)]
 
     assert len(judged(pack, GOOD, replace(GOOD, confidence=0.1))[0]) == 1
