@@ -21,15 +21,24 @@ from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.model_dir import end_token_id, model_sha256
 from kdpo_daemon.records.serving import Lease
 from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
-from kdpo_daemon.serving import Replica
+from kdpo_daemon.serving import Access, Replica
 from kdpo_daemon.serving.extractor import Extractor
-from kdpo_daemon.settings import Settings, api_key, read_lines, read_text, webhook_key
+from kdpo_daemon.settings import (
+    ServerSettings,
+    Settings,
+    api_key,
+    key_file,
+    read_lines,
+    read_text,
+    webhook_key,
+)
 from kdpo_daemon.stages import Progress, Report, baseline, deploy
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.extract import ExtractStage
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
 from kdpo_daemon.stages.plan import Curriculum, Plan
+from kdpo_daemon.stages.prune import Prune
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train
@@ -106,13 +115,7 @@ class App:
         """Every configured server, the canary first."""
         settings = self.settings
         return tuple(
-            Replica(
-                server.name,
-                server.url,
-                settings.model.name,
-                api_key(server.api_key_file, f"servers.{server.name}"),
-                settings.client,
-            )
+            Replica(server.name, server.url, settings.model.name, _access(server), settings.client)
             for server in settings.servers
         )
 
@@ -198,6 +201,7 @@ class App:
             ("judge", self._judge),
             ("deploy", self._deploy),
             ("sync", self.sync),
+            ("prune", self._prune),
         ]
 
     def ingest(self, only: str | None = None) -> Report:
@@ -246,6 +250,7 @@ class App:
             mode=serving.mode,
             adapters_dir=serving.adapters,
             max_tokens=self.settings.plan.max_tokens,
+            at_once=serving.at_once,
             fencing=self._fencing(),
             clock=clock,
         ).run()
@@ -298,6 +303,11 @@ class App:
     def _deploy(self) -> Report:
         return deploy.run(self.db, self.settings.retry, self._fencing(), clock)
 
+    def _prune(self) -> Report:
+        self._fencing()  # only who holds the lease may delete
+        folder = self.settings.serving.adapters
+        return Prune(self.db, self.replicas, folder, self.settings.retention, clock).run()
+
     def _fencing(self) -> int:
         if self._lost.is_set() or self.lease is None:
             raise StoreError(
@@ -306,6 +316,12 @@ class App:
                 hint="another daemon has taken over; stop this one or the other",
             )
         return self.lease.fencing
+
+
+def _access(server: ServerSettings) -> Access:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = key_file(server, Path(folder) if folder else None)
+    return Access(api_key(file, f"API key of server {server.name}"), server.ca_file)
 
 
 def _prompt(line: dict[str, str]) -> Prompt:

@@ -13,10 +13,16 @@ from pathlib import Path
 
 from kdpo_daemon.errors import AdapterError
 from kdpo_daemon.orders import MANIFEST, Manifest, TrainingScores, read_manifest, write_manifest
+from kdpo_daemon.records.adapters import Adapter
 
 # vLLM often runs as another user of the same group, on the same machine or over a shared volume;
 # nobody, we included, has a reason to write into a version once it stands.
 _FILE_MODE, _DIRECTORY_MODE = 0o444, 0o555
+
+#: The one file of weights that is served.
+WEIGHTS = "adapter_model.safetensors"
+#: Forms that torch unpickles, which can run code; vLLM takes the first three where it finds them.
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,36 @@ def verify(directory: Path) -> Checkpoint:
 
     """
     manifest = read_manifest(directory)
-    there = {path.name for path in directory.iterdir()} - {MANIFEST}
+    paths = list(directory.iterdir())
+    odd = sorted(path.name for path in paths if path.is_symlink() or not path.is_file())
+    if odd:
+        raise _damaged(directory, f"{odd[0]} is not a plain file")
+    there = {path.name for path in paths} - {MANIFEST}
     for name in sorted(there | manifest.files.keys()):
         if name not in there:
             raise _damaged(directory, f"{name} is missing")
         if manifest.files.get(name) != _sha256(directory / name):
             raise _damaged(directory, f"{name} is not what the manifest says")
     return Checkpoint(manifest, _sha256(directory / MANIFEST))
+
+
+def checked(adapter: Adapter) -> None:
+    """Check a version's files before a server is told to load them.
+
+    Raises:
+        AdapterError: a file is missing, changed or not in the manifest; the manifest is not the
+            one on record; or there are weights in a form that can carry code.
+
+    """
+    directory = Path(adapter.path)
+    there = verify(directory)
+    if there.sha256 != adapter.manifest_sha256:
+        raise _damaged(directory, "its manifest is not the one on record")
+    if WEIGHTS not in there.manifest.files:
+        raise _damaged(directory, f"{WEIGHTS} is missing")
+    unsafe = sorted(name for name in there.manifest.files if Path(name).suffix in _PICKLED)
+    if unsafe:
+        raise _damaged(directory, f"{unsafe[0]} may carry code; only safetensors are served")
 
 
 def found_whole(directory: Path, order_sha256: str) -> Checkpoint | None:
@@ -95,6 +124,33 @@ def draft_of(final: Path) -> Iterator[Path]:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def delete(directory: Path) -> None:
+    """Delete a version: it is gone in one step, its files afterwards.
+
+    Finishes a deletion that was cut off.
+
+    Raises:
+        OSError: it cannot be deleted.
+
+    """
+    trash = _trash_of(directory)
+    if directory.exists():
+        directory.rename(trash)
+        _sync(directory.parent)
+    trash.chmod(0o755)
+    shutil.rmtree(trash)
+    _sync(directory.parent)
+
+
+def still_there(directory: Path) -> bool:
+    """Tell whether anything of a version is left to delete."""
+    return directory.exists() or _trash_of(directory).exists()
+
+
+def _trash_of(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.deleted")
 
 
 def _damaged(directory: Path, message: str) -> AdapterError:

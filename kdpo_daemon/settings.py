@@ -6,8 +6,10 @@ error that names it.
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.dataclasses import dataclass
@@ -16,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from kdpo_daemon.child import TunerPolicy
 from kdpo_daemon.edits.gate import GatePolicy
 from kdpo_daemon.edits.pairs import PlanPolicy
+from kdpo_daemon.edits.retention import RetentionPolicy
 from kdpo_daemon.edits.retry import RetryPolicy
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
@@ -51,6 +54,15 @@ class ServerSettings:
     name: str
     url: str
     api_key_file: Path | None = None  #: file that holds the key; never in the database or logs
+    api_key_credential: str = ""  #: or the name of a systemd credential that holds it
+    ca_file: Path | None = None  #: who signed its certificate, where that is nobody well known
+
+    def __post_init__(self) -> None:
+        """Refuse what would put a secret into the database, or leave open which key counts."""
+        if urlsplit(self.url).username is not None:
+            raise ValueError("the url holds a user name or password; give api_key_file instead")
+        if self.api_key_file and self.api_key_credential:
+            raise ValueError("give api_key_file or api_key_credential, not both")
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class ServingSettings:
     alias: str = "prod"  #: the model name that clients use
     mode: AliasMode = AliasMode.PLUGIN  #: how the alias moves; see docs/serving.md
     max_rank: int = 64  #: the servers' --max-lora-rank
+    at_once: int = Field(default=2, ge=1)  #: servers moved at the same time, after the first
     adapters: Path = Path("adapters")  #: the same absolute path for the daemon and every server
 
 
@@ -126,6 +139,7 @@ class Settings(BaseSettings):
     training: TunerPolicy = TunerPolicy()
     gate: GatePolicy = GatePolicy()
     retry: RetryPolicy = RetryPolicy()
+    retention: RetentionPolicy = RetentionPolicy()
     daemon: DaemonSettings = DaemonSettings()
     webhook: WebhookSettings = WebhookSettings()
 
@@ -190,24 +204,57 @@ class Settings(BaseSettings):
                 **{key: _anchor(value, folder) for key, value in values.items()}
             )
         changes["servers"] = tuple(
-            ServerSettings(s.name, s.url, _anchor(s.api_key_file, folder)) for s in self.servers
+            replace(
+                server,
+                api_key_file=_anchor(server.api_key_file, folder),
+                ca_file=_anchor(server.ca_file, folder),
+            )
+            for server in self.servers
         )
         changes["database"] = DatabaseSettings(_anchor_sqlite(self.database.url, folder))
         return self.model_copy(update=changes)
 
 
+def key_file(server: ServerSettings, credentials: Path | None) -> Path | None:
+    """Give the file that holds a server's key, if it has one.
+
+    Args:
+        server: whose key.
+        credentials: the directory in which systemd puts a service's credentials, if it does.
+
+    Raises:
+        SettingsError: a credential is named, and there are none.
+
+    """
+    if not server.api_key_credential:
+        return server.api_key_file
+    if credentials is None:
+        raise SettingsError(
+            "there are no systemd credentials here",
+            subject=f"servers.{server.name}.api_key_credential",
+            hint=f"start it as a service with LoadCredential={server.api_key_credential}:FILE",
+        )
+    return credentials / server.api_key_credential
+
+
 def api_key(file: Path | None, who: str) -> str | None:
-    """Read the key of a server from its file.  SettingsError if the file cannot be read."""
+    """Read a key from its file; None of no file.
+
+    Raises:
+        SettingsError: it cannot be read, or is no key; what it holds is not repeated.
+
+    """
     if file is None:
         return None
-    try:
-        return file.read_text("utf-8").strip()
-    except OSError as error:
+    key = read_text(file, who).strip()
+    # A line break in a header is an error of httpx that repeats the header.
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError(
-            f"the API key cannot be read: {error.strerror}",
-            subject=who,
-            hint=f"make {file} readable for the daemon",
-        ) from error
+            "holds no key: one word of plain characters, in one line",
+            subject=f"{who} = {file}",
+            hint="write the key that the server was started with into it",
+        )
+    return key
 
 
 def webhook_key(settings: WebhookSettings, feed: str) -> SecretStr:

@@ -1,7 +1,7 @@
 """A vLLM server that is not one: real HTTP, the same routes and errors, a table for a model.
 
     with FakeVllm({"The capital of France is": "Paris"}, adapters_dir=tmp_path) as vllm:
-        replica = Replica("fake", vllm.url, "base", None, ServingPolicy())
+        replica = Replica("fake", vllm.url, "base", Access(), ServingPolicy())
 
 The model: an answer table, prompt text -> answer, the same for both forms; `DEFAULT_ANSWER` for
 any other prompt.  An adapter directory may hold `fake_answers.json`, a table that goes before the
@@ -370,6 +370,7 @@ def fake_adapter(
     (path / "fake_answers.json").write_text(json.dumps(dict(answers)))
     (path / "adapter_config.json").write_text(json.dumps({"r": rank, "lora_alpha": rank}))
     (path / "adapter_model.safetensors").write_bytes(b"")
-    manifest = json.dumps({"number": number}).encode()
+    files = {one.name: sha256(one.read_bytes()).hexdigest() for one in path.iterdir()}
+    manifest = json.dumps({"number": number, "files": files}).encode()
     (path / "manifest.json").write_bytes(manifest)
     return Adapter(number, path.name, str(path), sha256(manifest).hexdigest(), number, None)

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from kdpo_daemon.local_vllm import LocalServer, LocalVllm, free_port, start
 from kdpo_daemon.records.adapters import Adapter
-from kdpo_daemon.serving import Replica, ServingPolicy
+from kdpo_daemon.serving import Access, Replica, ServingPolicy
 
 ROOT = Path(__file__).parents[1]
 CACHE = Path("~/.cache/kdpo-daemon/models/SmolLM2-135M-Instruct")
@@ -50,7 +50,7 @@ class RealVllm:
 
     def replica(self, attempts: int = 1) -> Replica:
         policy = ServingPolicy(attempts=attempts)
-        return Replica("real", self.settings.url, self.settings.served_name, None, policy)
+        return Replica("real", self.settings.url, self.settings.served_name, Access(), policy)
 
     def restart(self) -> None:
         self.server.stop()
@@ -102,6 +102,7 @@ def random_adapter(
     (path / "adapter_config.json").write_text(
         json.dumps({"r": rank, "lora_alpha": rank, "target_modules": ["down_proj"]})
     )
-    manifest = json.dumps({"number": number}).encode()
+    files = {one.name: sha256(one.read_bytes()).hexdigest() for one in path.iterdir()}
+    manifest = json.dumps({"number": number, "files": files}).encode()
     (path / "manifest.json").write_bytes(manifest)
     return Adapter(number, path.name, str(path), sha256(manifest).hexdigest(), number, None)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kdpo_daemon import __version__
-from kdpo_daemon.cli import bench, facts, feeds, relations, rulings, running, versions
+from kdpo_daemon.cli import bench, facts, feeds, relations, rulings, running, versions, wanted
 from kdpo_daemon.cli.options import complaints
 from kdpo_daemon.errors import KdpoError
 from kdpo_daemon.telemetry import configure_logging
@@ -23,6 +23,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 running.add_to(cli)
+wanted.add_to(cli)
 cli.add_typer(feeds.cli, name="feeds")
 rulings.add_to(facts.cli)
 cli.add_typer(facts.cli, name="facts")
@@ -31,8 +32,8 @@ cli.add_typer(bench.cli, name="bench")
 versions.add_to(cli)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         typer.echo(__version__)
         raise typer.Exit
 

@@ -1,27 +1,26 @@
-"""Commands that run things: init, run, once, status, doctor, rollback, probe, db."""
+"""Commands that run things: init, run, once, status, doctor."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kdpo_daemon import packs, show
-from kdpo_daemon.app import App, clock, notify_socket
-from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, complaints, console
+from kdpo_daemon.app import App, notify_socket
+from kdpo_daemon.cli.options import ATTENTION, Json, app_of, complain, complaints, console
 from kdpo_daemon.doctor import examine
-from kdpo_daemon.errors import LeaseHeldError, SettingsError
+from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records.facts import FactStatus
-from kdpo_daemon.stages import rollback as rollback_stage
+from kdpo_daemon.stages.deploy import waiting
 from kdpo_daemon.store import deployments, facts, feeds
 
 
 def add_to(cli: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (init, run, once, status, doctor, rollback):
+    for command in (init, run, once, status, doctor):
         cli.command()(command)
 
 
@@ -88,12 +87,15 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     """Say what is wanted, what each server has, and how many facts stand where."""
     with app_of(ctx).ready_db().begin() as tx:
         wanted = deployments.wanted(tx)
+        passed = waiting(tx)
         replicas = deployments.replicas(tx)
         counts = facts.count_by_status(tx)
         failing = [feed for feed in feeds.list_feeds(tx) if feed.last_error]
     found = {
         "wanted": wanted.adapter.name if wanted else None,
         "because": wanted.reason if wanted else None,
+        "pinned": bool(wanted and wanted.pinned),
+        "waits_for_thaw": passed.name if passed and wanted and wanted.pinned else None,
         "servers": {one.name: f"{one.state.value} {one.error}".strip() for one in replicas},
         "facts": {state.value: counts[state] for state in FactStatus if counts.get(state)},
         "failing_feeds": {feed.name: feed.last_error for feed in failing},
@@ -107,25 +109,4 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     rows = [asdict(problem) for problem in problems]
     show.rows(console, rows, as_json=as_json, empty="No problems found.")
     if problems:
-        raise typer.Exit(ATTENTION)
-
-
-def rollback(
-    ctx: typer.Context,
-    version: Annotated[str | None, typer.Argument(help="Default: the one before.")] = None,
-    reason: Annotated[str, typer.Option(help="For the audit log.")] = "asked by an operator",
-    as_json: Json = False,
-) -> None:
-    """Serve an earlier version again, on every server."""
-    app = app_of(ctx)
-    made = rollback_stage.run(app.ready_db(), version, actor(), reason, clock)
-    found: dict[str, object] = {"wanted": made.adapter.name}
-    try:
-        with app.writing():
-            report = app.sync()
-        found |= {"served": not report.problems, "problems": report.problems}
-    except LeaseHeldError:
-        found["served"] = "by the running daemon, within seconds; see `kdpo status`"
-    show.tree(console, found, as_json=as_json)
-    if found.get("problems"):
         raise typer.Exit(ATTENTION)

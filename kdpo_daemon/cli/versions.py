@@ -70,6 +70,7 @@ def adapters_list(ctx: typer.Context, as_json: Json = False) -> None:
                     "wanted": bool(wanted and wanted.adapter.id == one.id),
                     "facts": len(adapters.facts_in(tx, one.id)),
                     "verdict": verdict.ruling if verdict else None,
+                    "deleted": one.deleted_at,
                     "path": one.path,
                 }
             )

@@ -9,13 +9,17 @@ from kdpo_daemon.records.adapters import Adapter
 
 @dataclass(frozen=True)
 class Deployment:
-    """An adapter is wanted from `created_at` on.  The newest row wins."""
+    """An adapter is wanted from `created_at` on.  The newest row wins.
+
+    `pinned`: the gate promotes nothing until an operator lets it.
+    """
 
     id: int
     adapter: Adapter
     actor: str
     reason: str
     created_at: datetime
+    pinned: bool
 
 
 class ReplicaStatus(StrEnum):

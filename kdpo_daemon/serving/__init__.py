@@ -2,7 +2,7 @@
 
 from kdpo_daemon.serving.aliases import AliasMode
 from kdpo_daemon.serving.doctor import Problem, check
-from kdpo_daemon.serving.line import ServingPolicy
+from kdpo_daemon.serving.line import Access, ServingPolicy
 from kdpo_daemon.serving.replica import Replica
 
-__all__ = ["AliasMode", "Problem", "Replica", "ServingPolicy", "check"]
+__all__ = ["Access", "AliasMode", "Problem", "Replica", "ServingPolicy", "check"]

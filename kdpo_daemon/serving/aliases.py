@@ -66,6 +66,26 @@ def forget(adapters_dir: Path, alias: str) -> None:
     pointer_path(adapters_dir, alias).unlink(missing_ok=True)
 
 
+def pointed(adapters_dir: Path) -> frozenset[str]:
+    """Give the directories that pointers name, of whatever alias.
+
+    Raises:
+        AdapterError: a pointer cannot be read.
+
+    """
+    found = set()
+    for file in (adapters_dir / "aliases").glob("*.json"):
+        try:
+            found.add(str(json.loads(file.read_bytes())["path"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AdapterError(
+                f"not a pointer ({error!r})",
+                subject=str(file),
+                hint="Remove it; the daemon writes its own alias's pointer again",
+            ) from error
+    return frozenset(found)
+
+
 def _sync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

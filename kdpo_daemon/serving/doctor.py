@@ -108,8 +108,10 @@ def _draft_adapter(adapters_dir: Path, rank: int) -> Iterator[Adapter]:
         with tempfile.TemporaryDirectory(prefix=f"{_TRIAL}-", dir=adapters_dir) as name:
             path = Path(name)
             path.chmod(0o755)
-            (path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-            manifest = b"{}"
+            written = json.dumps(config).encode()
+            (path / "adapter_config.json").write_bytes(written)
+            files = {"adapter_config.json": sha256(written).hexdigest()}
+            manifest = json.dumps({"files": files}).encode()
             (path / "manifest.json").write_bytes(manifest)
             yield Adapter(0, _TRIAL_VERSION, str(path), sha256(manifest).hexdigest(), None, None)
     except OSError as error:

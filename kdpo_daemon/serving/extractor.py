@@ -13,7 +13,7 @@ from kdpo_daemon.errors import ReplicaError
 from kdpo_daemon.facts.by_model import MOST, Question
 from kdpo_daemon.records.intake import Quoted
 from kdpo_daemon.serving import replies
-from kdpo_daemon.serving.line import Call, Line, ServingPolicy
+from kdpo_daemon.serving.line import Access, Call, Line, ServingPolicy
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Extractor:
         asking = ServingPolicy(
             answer_s=policy.answer_s, attempts=policy.attempts, total_s=2 * policy.answer_s
         )
-        self._line = Line("extraction", url, api_key, asking)
+        self._line = Line("extraction", url, Access(api_key), asking)
 
     def __enter__(self) -> Self:
         return self

@@ -1,13 +1,15 @@
-"""One server's HTTP line: deadlines, bounded retries, typed replies, errors that name the remedy.
+"""One server's HTTP line: deadlines, bounded retries, a circuit, errors that name the remedy.
 
 Knows nothing of what is asked; `replica.py` does.
 """
 
 import json
 import re
+import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -15,6 +17,7 @@ import stamina
 from pydantic import BaseModel, ValidationError
 
 from kdpo_daemon.errors import ReplicaError
+from kdpo_daemon.serving.circuit import Circuit
 
 #: The ranks that `--max-lora-rank` takes (vLLM 0.32).
 MAX_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -27,12 +30,15 @@ class ServingPolicy:
     """How patiently and how hard a server is asked."""
 
     connect_s: float = 5.0  #: until the connection stands
+    look_s: float = 15.0  #: until the list of models is there
     answer_s: float = 120.0  #: until one answer is complete
     load_s: float = 300.0  #: until an adapter is loaded
     attempts: int = 3  #: of a call that may be repeated, in all
     total_s: float = 180.0  #: no further attempt starts after this
     wait_s: float = 0.2  #: before the second attempt; grows, with jitter
     concurrency: int = 16  #: questions in flight at once
+    circuit_failures: int = 5  #: calls in a row without an answer after which none is tried
+    circuit_s: float = 15.0  #: for so long; then one is tried
 
 
 @dataclass(frozen=True)
@@ -46,20 +52,34 @@ class Call:
     repeatable_500: bool = True
 
 
+@dataclass(frozen=True)
+class Access:
+    """What it takes to be let in.  The key stays out of `repr`, logs and the database."""
+
+    api_key: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None  #: who signed the server's certificate; None: the usual ones
+
+
+class _NotAskedError(ReplicaError):
+    """The circuit is open."""
+
+
 class Line:
     """The connection to one server.  Thread-safe; close it when done."""
 
-    def __init__(self, name: str, url: str, api_key: str | None, policy: ServingPolicy) -> None:
+    def __init__(self, name: str, url: str, access: Access, policy: ServingPolicy) -> None:
         self.name = name
         self.url = url.rstrip("/")
         self._policy = policy
         self._client = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            headers={"Authorization": f"Bearer {access.api_key}"} if access.api_key else {},
+            verify=_trusted(name, access.ca_file),
             timeout=httpx.Timeout(policy.answer_s, connect=policy.connect_s),
             limits=httpx.Limits(max_connections=policy.concurrency + 4),
             trust_env=False,
         )
+        self._circuit = Circuit(policy.circuit_failures, policy.circuit_s)
 
     def close(self) -> None:
         """Close all connections."""
@@ -82,7 +102,9 @@ class Line:
         """Give the server's response with a status below 400, retrying what may pass."""
 
         def may_pass(error: Exception) -> bool:
-            return isinstance(error, ReplicaError) and _may_pass(error.status, call)
+            if not isinstance(error, ReplicaError) or isinstance(error, _NotAskedError):
+                return False
+            return _may_pass(error.status, call)
 
         attempts = stamina.retry_context(
             on=may_pass,
@@ -98,25 +120,36 @@ class Line:
 
     def send_once(self, call: Call) -> httpx.Response:
         """Give the server's response with a status below 400, asking just once."""
-        deadline = call.deadline_s or self._policy.answer_s
-        timeout = httpx.Timeout(deadline, connect=min(deadline, self._policy.connect_s))
+        wait_s = self._circuit.wait_s()
+        if wait_s:
+            raise _NotAskedError(
+                f"{call.method} {call.path}: not asked, it has failed again and again",
+                subject=self.name,
+                hint=f"See its log; it is asked again in {wait_s:.0f} s",
+            )
         try:
-            response = self._receive(call, timeout, time.monotonic() + deadline)
+            response = self._receive(call)
         except httpx.TransportError as error:
+            self._circuit.went(well=False)
             raise self._broken(call, error) from error
+        self._circuit.went(well=not _may_pass(response.status_code, call))
         if response.status_code >= 400:
             raise self._refused(call, response)
         return response
 
-    def _receive(self, call: Call, timeout: httpx.Timeout, until: float) -> httpx.Response:
-        """Receive a whole response: httpx's own deadlines are of each read, however many."""
-        said = self._client.stream(call.method, call.path, json=call.body, timeout=timeout)
-        with said as response:
-            body = bytearray()
-            for piece in response.iter_bytes():
-                body += piece
-                if time.monotonic() > until:
-                    raise httpx.ReadTimeout("the answer goes on and on")
+    def _receive(self, call: Call) -> httpx.Response:
+        """Ask, and read the reply; httpx alone would wait for ever where a byte trickles in."""
+        deadline = call.deadline_s or self._policy.answer_s
+        timeout = httpx.Timeout(deadline, connect=min(deadline, self._policy.connect_s))
+        end = time.monotonic() + deadline
+        body = bytearray()
+        with self._client.stream(
+            call.method, call.path, json=call.body, timeout=timeout
+        ) as response:
+            for part in response.iter_bytes():
+                body += part
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout("the reply only trickles in", request=response.request)
         headers = {"content-type": response.headers.get("content-type", "")}
         return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
@@ -148,6 +181,18 @@ class Line:
             hint=_remedy(response.status_code, call.path, said),
             status=response.status_code,
         )
+
+
+def _trusted(name: str, ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Give what httpx checks certificates with; always something."""
+    try:
+        return ssl.create_default_context(cafile=ca_file) if ca_file else True
+    except OSError as error:
+        raise ReplicaError(
+            f"{ca_file} cannot be used ({error})",
+            subject=name,
+            hint="Name a PEM file in ca_file of this server, readable for the daemon",
+        ) from error
 
 
 def _may_pass(status: int | None, call: Call) -> bool:

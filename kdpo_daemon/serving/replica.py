@@ -17,7 +17,7 @@ from kdpo_daemon.records.serving import ModelCard
 from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
 from kdpo_daemon.serving import aliases, replies
 from kdpo_daemon.serving.aliases import AliasMode
-from kdpo_daemon.serving.line import Call, Line, ServingPolicy
+from kdpo_daemon.serving.line import Access, Call, Line, ServingPolicy
 
 _VERSION_NAME = re.compile(r"kdpo-\d+")
 
@@ -26,13 +26,13 @@ class Replica:
     """A vLLM server under its own URL (never a load balancer).  Use it as a context manager."""
 
     def __init__(
-        self, name: str, url: str, base_model: str, api_key: str | None, policy: ServingPolicy
+        self, name: str, url: str, base_model: str, access: Access, policy: ServingPolicy
     ) -> None:
         self.name = name
         self.url = url
         self.base_model = base_model
         self._policy = policy
-        self._line = Line(name, url, api_key, policy)
+        self._line = Line(name, url, access, policy)
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +61,9 @@ class Replica:
 
     def models(self) -> list[ModelCard]:
         """The base model and every adapter that is loaded, as the server lists them."""
-        reply = self._line.ask(replies.Models, Call("GET", "/v1/models"))
+        reply = self._line.ask(
+            replies.Models, Call("GET", "/v1/models", deadline_s=self._policy.look_s)
+        )
         return [ModelCard(card.id, card.root, card.parent) for card in reply.data]
 
     def version(self) -> str:

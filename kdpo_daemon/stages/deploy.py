@@ -14,11 +14,14 @@ def run(db: Database, policy: RetryPolicy, fencing: int, clock: Clock) -> Report
     """Carry out the verdict on the open batch, if there is one, in one transaction."""
     now = clock()
     with db.begin() as tx:
+        standing = deployments.standing(tx)
         batch = batches.open_batch(tx)
         adapter = adapters.adapter_of_batch(tx, batch.id) if batch else None
         verdict = adapters.verdict_of(tx, adapter.id) if adapter else None
         if batch is None or adapter is None or verdict is None:
             return Report("deploy")
+        if standing and standing.pinned and verdict.ruling is VerdictRuling.PROMOTE:
+            return Report("deploy")  # it waits, whole, for `kdpo thaw`
         new = new_facts(tx, batch)
         if verdict.ruling is VerdictRuling.REJECT:
             why = "; ".join(verdict.reasons)
@@ -33,6 +36,14 @@ def run(db: Database, policy: RetryPolicy, fencing: int, clock: Clock) -> Report
         missed = _not_learned(tx, adapter, new)
         _try_again(tx, missed, f"{adapter.name} did not learn it", policy, clock)
     return Report("deploy", {"promoted": 1, "not learned": len(missed)})
+
+
+def waiting(tx: Session) -> Adapter | None:
+    """Give the version that passed the gate and is not wanted yet."""
+    batch = batches.open_batch(tx)
+    adapter = adapters.adapter_of_batch(tx, batch.id) if batch else None
+    verdict = adapters.verdict_of(tx, adapter.id) if adapter else None
+    return adapter if verdict and verdict.ruling is VerdictRuling.PROMOTE else None
 
 
 def new_facts(tx: Session, batch: Batch) -> list[Fact]:

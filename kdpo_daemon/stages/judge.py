@@ -6,9 +6,8 @@ asked every held-out probe there: what is judged is what would be served.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from kdpo_daemon.checkpoints import verify
+from kdpo_daemon.checkpoints import checked
 from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, steady
 from kdpo_daemon.records.adapters import Adapter, Score, Verdict
@@ -49,7 +48,7 @@ class Judge:
             asked = judged_probes(
                 [*probes.probes_of(tx, [f.id for f in taught]), *probes.general_probes(tx)]
             )
-        verify(Path(adapter.path))
+        checked(adapter)
         self.replica.load(adapter.name, adapter.path)
         still = [probe for probe in asked if probe.kind in LOCALITY]
         before = self._base_answers(still)

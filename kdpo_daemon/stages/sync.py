@@ -4,10 +4,11 @@ Works like a controller: it asks each server what it has and does what is missin
 server, a half-finished roll-out and a rollback are one and the same case.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdpo_daemon.checkpoints import verify
+from kdpo_daemon.checkpoints import checked
 from kdpo_daemon.edits.rollout import Load, Promote, Reported, Unload, steps
 from kdpo_daemon.edits.scores import normalise
 from kdpo_daemon.errors import AdapterError, ReplicaError
@@ -26,6 +27,15 @@ _AGREE = 0.9
 
 
 @dataclass(frozen=True)
+class _Ended:
+    """How it went with one server."""
+
+    moved: bool = False
+    problem: str = ""
+    refused: bool = False  #: it answers, but would not have what is wanted
+
+
+@dataclass(frozen=True)
 class Sync:
     """The stage with what it works on."""
 
@@ -35,43 +45,58 @@ class Sync:
     mode: AliasMode
     adapters_dir: Path
     max_tokens: int
+    at_once: int  #: servers that are moved at the same time
     fencing: int
     clock: Clock
 
     def run(self) -> Report:
-        """Bring every server to the wanted adapter, the first server first."""
+        """Bring every server to the wanted adapter: one first, then some at once.
+
+        What was never served goes to one server alone, the first that answers; should that refuse
+        it, the others are left as they are.
+        """
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
-            states = deployments.replicas(tx)
+            proven = wanted is not None and deployments.was_served(tx, wanted.adapter.id)
         if wanted is None:
             return Report("sync")
-        proven = any(state.deployment_id == wanted.id for state in states)
-        moved, problems = 0, []
-        for replica in self.replicas:
-            try:
-                moved += self._bring(replica, wanted)
-            except (ReplicaError, AdapterError) as error:
-                problems.append(str(error))
-                self._note(replica, ReplicaStatus.FAILED, str(error))
-                if not proven and moved == 0:
-                    break  # what the first server refuses is not tried on the others
+        todo, ended = list(self.replicas), []
+        while todo and not proven:
+            ended.append(self._tried(todo.pop(0), wanted))
+            if ended[-1].refused:
+                todo = []
+            proven = not ended[-1].problem
+        with ThreadPoolExecutor(self.at_once) as pool:
+            ended += pool.map(lambda replica: self._tried(replica, wanted), todo)
+        problems = tuple(one.problem for one in ended if one.problem)
         if not problems:
             with self.db.begin() as tx:
                 _settle(tx, wanted, self.clock)
-        return Report("sync", {"moved": moved}, tuple(problems))
+        return Report("sync", {"moved": sum(one.moved for one in ended)}, problems)
 
-    def _bring(self, replica: Replica, wanted: Deployment) -> bool:
+    def _tried(self, replica: Replica, wanted: Deployment) -> "_Ended":
+        """Bring one server there; what keeps it from that is put down and told."""
+        answered = False
+        try:
+            reported = Reported(tuple(replica.models()), replica.served_by(self.alias))
+            answered = True
+            return _Ended(moved=self._bring(replica, wanted, reported))
+        except (ReplicaError, AdapterError) as error:
+            self._note(replica, ReplicaStatus.FAILED, str(error))
+            return _Ended(problem=str(error), refused=answered)
+
+    def _bring(self, replica: Replica, wanted: Deployment, reported: Reported) -> bool:
         """Move the alias on one server if it serves something else.  Tells whether it moved."""
-        reported = Reported(tuple(replica.models()), replica.served_by(self.alias))
         moves = False
         for step in steps(wanted.adapter, reported, self._candidate()):
             match step:
                 case Load(adapter):
-                    verify(Path(adapter.path))
                     self._note(replica, ReplicaStatus.LOADING, "")
+                    checked(adapter)
                     replica.load(adapter.name, adapter.path)
                 case Promote(adapter):
                     moves = True
+                    checked(adapter)  # each of the alias's loads reads the files again
                     self._promote(replica, wanted)
                 case Unload(name):
                     replica.unload(name)
@@ -124,21 +149,14 @@ class Sync:
         """Want the version again that was wanted before the failed one."""
         now = self.clock()
         with self.db.begin() as tx:
-            newest = deployments.wanted(tx)
-            if newest is None or newest.id != failed.id:
+            newest = deployments.standing(tx)
+            before = deployments.former(tx, failed)
+            if newest is None or newest.id != failed.id or before is None:
                 return
-            earlier = [
-                one
-                for one in deployments.list_deployments(tx)
-                if one.id < failed.id and one.adapter.id != failed.adapter.id
-            ]
-            if not earlier:
-                return
-            before = max(earlier, key=lambda one: one.id)
             reason = f"{replica.name} did not answer as {failed.adapter.name} was judged"
-            deployments.deploy(tx, before.adapter.id, "sync", reason, self.fencing, now)
+            deployments.deploy(tx, before.id, "sync", reason, self.fencing, now)
             detail: dict[str, object] = {"failed": failed.adapter.name, "reason": reason}
-            subject = f"adapter:{before.adapter.name}"
+            subject = f"adapter:{before.name}"
             audit.record(tx, "sync", "deployment.reverted", subject, detail, now)
 
     def _live(self, replica: Replica, wanted: Deployment) -> None:

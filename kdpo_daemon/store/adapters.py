@@ -9,7 +9,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records.adapters import Adapter, Score, Verdict
+from kdpo_daemon.records.adapters import Adapter, KeptVersion, Score, Verdict
 from kdpo_daemon.records.facts import Fact
 from kdpo_daemon.records.teaching import BatchStatus
 from kdpo_daemon.store.rows import found, record_of
@@ -17,6 +17,7 @@ from kdpo_daemon.store.tables import (
     AdapterFactRow,
     AdapterRow,
     BatchRow,
+    DeploymentRow,
     FactRow,
     ScoreRow,
     VerdictRow,
@@ -90,6 +91,36 @@ def adapter_of_batch(tx: Session, batch_id: int) -> Adapter | None:
     """Give the adapter that a batch became, if it has."""
     row = tx.exec(select(AdapterRow).where(AdapterRow.batch_id == batch_id)).first()
     return record_of(Adapter, row) if row else None
+
+
+def kept(tx: Session) -> list[KeptVersion]:
+    """Give the versions whose files were not deleted, oldest first."""
+    deployed = set(tx.exec(select(DeploymentRow.adapter_id).distinct()))
+    rows = tx.exec(
+        select(AdapterRow).where(col(AdapterRow.deleted_at).is_(None)).order_by(col(AdapterRow.id))
+    )
+    return [
+        record_of(KeptVersion, row, adapter=record_of(Adapter, row), deployed=row.id in deployed)
+        for row in rows
+    ]
+
+
+def deleted(tx: Session) -> list[Adapter]:
+    """Give the versions whose files are deleted, or are to be, oldest first."""
+    rows = select(AdapterRow).where(col(AdapterRow.deleted_at).is_not(None))
+    return [record_of(Adapter, row) for row in tx.exec(rows.order_by(col(AdapterRow.id)))]
+
+
+def set_unused(tx: Session, adapter_id: int, since: datetime | None) -> None:
+    """Put down since when nothing needs a version; None: something does."""
+    found(tx.get(AdapterRow, adapter_id), f"adapter:{adapter_id}").unused_since = since
+    tx.flush()
+
+
+def mark_deleted(tx: Session, adapter_id: int, now: datetime) -> None:
+    """Put down that a version's files are deleted, before they are."""
+    found(tx.get(AdapterRow, adapter_id), f"adapter:{adapter_id}").deleted_at = now
+    tx.flush()
 
 
 def facts_in(tx: Session, adapter_id: int) -> list[Fact]:

@@ -16,12 +16,13 @@ from sqlmodel import Session
 
 from kdpo_daemon.errors import StoreError
 
-__all__ = ["AUDIT_LOCK", "LEASE_LOCK", "Database", "Session", "lock"]
+__all__ = ["AUDIT_LOCK", "DEPLOY_LOCK", "LEASE_LOCK", "Database", "Session", "lock"]
 
 # Any two numbers that no other program uses on the same PostgreSQL database.
 UPGRADE_LOCK = 0x6B64706F01
 AUDIT_LOCK = 0x6B64706F02
 LEASE_LOCK = 0x6B64706F03
+DEPLOY_LOCK = 0x6B64706F04
 
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000")
 

@@ -2,27 +2,43 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
+from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.serving import Deployment, ReplicaState, ReplicaStatus, Served
 from kdpo_daemon.store.adapters import get_adapter
+from kdpo_daemon.store.db import DEPLOY_LOCK, lock
 from kdpo_daemon.store.rows import record_of
 from kdpo_daemon.store.tables import AdapterRow, DeploymentRow, ReplicaRow, ServedRow
 
 
-def deploy(
-    tx: Session, adapter_id: int, actor: str, reason: str, fencing: int, now: datetime
+def deploy(  # noqa: PLR0913 one argument per column
+    tx: Session,
+    adapter_id: int,
+    actor: str,
+    reason: str,
+    fencing: int,
+    now: datetime,
+    *,
+    pinned: bool | None = None,
 ) -> Deployment:
     """Make an adapter the wanted one; a rollback is the same with an earlier adapter.
 
-    Gives the deployment there is when that adapter is wanted already.
+    `pinned` None leaves that as it is.  Gives the deployment there is when nothing would change.
     """
     standing = wanted(tx)
-    if standing and standing.adapter.id == adapter_id:
+    before = bool(standing and standing.pinned)
+    after = before if pinned is None else pinned
+    if standing and standing.adapter.id == adapter_id and before == after:
         return standing
     adapter = get_adapter(tx, adapter_id)
     row = DeploymentRow(
-        adapter_id=adapter.id, actor=actor, reason=reason, fencing=fencing, created_at=now
+        adapter_id=adapter.id,
+        actor=actor,
+        reason=reason,
+        fencing=fencing,
+        created_at=now,
+        pinned=after,
     )
     tx.add(row)
     tx.flush()
@@ -32,6 +48,31 @@ def deploy(
 def wanted(tx: Session) -> Deployment | None:
     """Give the newest deployment: what all replicas should answer with."""
     return next(iter(list_deployments(tx, limit=1)), None)
+
+
+def standing(tx: Session) -> Deployment | None:
+    """Give what is wanted; nobody else can want another version until the transaction ends.
+
+    For those who decide by it: the gate must not promote in the moment of a `kdpo freeze`.
+    """
+    lock(tx, DEPLOY_LOCK)
+    return wanted(tx)
+
+
+def former(tx: Session, deployment: Deployment) -> Adapter | None:
+    """Give the version that was wanted before this deployment's."""
+    for one in list_deployments(tx):
+        if one.id < deployment.id and one.adapter.id != deployment.adapter.id:
+            return one.adapter
+    return None
+
+
+def earlier(tx: Session, deployment: Deployment) -> Adapter | None:
+    """Give the older version that was wanted last: where a rollback without a name leads."""
+    for one in list_deployments(tx):
+        if one.adapter.id < deployment.adapter.id and not one.adapter.deleted_at:
+            return one.adapter
+    return None
 
 
 def list_deployments(tx: Session, limit: int | None = None) -> list[Deployment]:
@@ -66,8 +107,8 @@ def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) 
     standing = tx.exec(
         select(ServedRow).where(ServedRow.replica == replica, col(ServedRow.live_until).is_(None))
     ).first()
-    if standing and standing.deployment_id == deployment.id:
-        return False
+    if standing and standing.adapter_id == deployment.adapter.id:
+        return False  # wanted again, pinned or let go: the same answers go on
     if standing:
         standing.live_until = now
         tx.flush()  # first, so that no replica ever has two open intervals
@@ -92,6 +133,24 @@ def served(tx: Session, limit: int | None = None) -> list[Served]:
         .limit(limit)
     )
     return [record_of(Served, row, adapter=adapter) for row, adapter in rows]
+
+
+def was_served(tx: Session, adapter_id: int) -> bool:
+    """Tell whether any replica has ever answered with an adapter."""
+    found = tx.exec(select(ServedRow.id).where(ServedRow.adapter_id == adapter_id).limit(1))
+    return found.first() is not None
+
+
+def serving(tx: Session) -> frozenset[int]:
+    """Give the adapters that replicas answer with, as far as is known."""
+    rows = select(ServedRow.adapter_id).where(col(ServedRow.live_until).is_(None)).distinct()
+    return frozenset(tx.exec(rows))
+
+
+def served_until(tx: Session, adapter_id: int) -> datetime | None:
+    """Give when the last replica that answered with an adapter was moved to another."""
+    ends = select(func.max(ServedRow.live_until)).where(ServedRow.adapter_id == adapter_id)
+    return tx.exec(ends).one()
 
 
 def _replica_row(tx: Session, name: str, now: datetime) -> ReplicaRow:

@@ -252,6 +252,8 @@ class AdapterRow(Row, table=True):
     manifest: dict[str, Any] = json()
     manifest_sha256: str
     created_at: datetime = utc()
+    unused_since: datetime | None = utc(default=None)
+    deleted_at: datetime | None = utc(default=None)
 
 
 class AdapterFactRow(Row, table=True):
@@ -308,6 +310,7 @@ class DeploymentRow(Row, table=True):
     reason: str = words()
     fencing: int = Field(sa_type=BigInteger)
     created_at: datetime = utc()
+    pinned: bool = False
 
 
 class ReplicaRow(Row, table=True):

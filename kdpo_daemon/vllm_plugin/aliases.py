@@ -2,16 +2,17 @@
 
 The pointer is `<root>/aliases/<alias>.json` with "adapter", "path" and "manifest_sha256"; the
 daemon replaces it by rename.  It is read again for each resolution and believed only if it leads
-to a whole version directory under the root.
+to a whole version directory under the root, every file of which is what the manifest says.
 """
 
+import asyncio
+import hashlib
 import json
 import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ RESOLVER = "kdpo_alias"
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ADAPTER = re.compile(r"kdpo-[0-9]{6,}")
 _GREATEST_POINTER = 65_536  #: bytes; a pointer has about 250
+_MANIFEST = "manifest.json"
+#: Weights that are unpickled, which can run code; vLLM would take them where it finds them.
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 
 _log = logging.getLogger("vllm.kdpo")
 
@@ -65,11 +69,34 @@ def _check(root: Path, adapter: str, path: Path, digest: str) -> None:
     if path.resolve() != root.resolve() / path.relative_to(root):
         raise PointerError(f"{path} leads through a symbolic link")
     try:
-        found = sha256((path / "manifest.json").read_bytes()).hexdigest()
+        manifest = (path / _MANIFEST).read_bytes()
     except OSError as error:
         raise PointerError(f"the manifest of {path} cannot be read: {error}") from error
-    if found != digest:
+    if hashlib.sha256(manifest).hexdigest() != digest:
         raise PointerError(f"the manifest of {path} is not the one that was promoted")
+    try:
+        _check_files(path, json.loads(manifest)["files"])
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise PointerError(f"the files of {path} cannot be checked: {error!r}") from error
+
+
+def _check_files(path: Path, files: dict[str, str]) -> None:
+    there = {one.name for one in path.iterdir()} - {_MANIFEST}
+    if there != files.keys():
+        odd = min(there ^ files.keys())
+        raise PointerError(f"{path / odd} is missing, or not in the manifest")
+    for name, digest in files.items():
+        if Path(name).suffix in _PICKLED:
+            raise PointerError(f"{path / name} may carry code; only safetensors are served")
+        if _sha256(path / name) != digest:
+            raise PointerError(f"{path / name} is not what the manifest says")
+
+
+def _sha256(path: Path) -> str:
+    if path.is_symlink():
+        raise PointerError(f"{path} is a symbolic link")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class AliasResolver:
@@ -81,7 +108,8 @@ class AliasResolver:
 
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> Any:  # noqa: ARG002
         """Give the LoRARequest of the alias's version, or None."""
-        return self.resolve(lora_name)
+        # In a thread: the files are hashed, and vLLM streams its answers from this event loop.
+        return await asyncio.to_thread(self.resolve, lora_name)
 
     def resolve(self, alias: str) -> Any:
         """Give the LoRARequest of the alias's version, or None."""
@@ -127,7 +155,8 @@ def _move_on_unload(models: Any, resolver: AliasResolver) -> None:
     @wraps(stock)
     async def unload_lora_adapter(self: Any, request: Any) -> Any:
         alias = request.lora_name
-        old, new = self.lora_requests.get(alias), resolver.resolve(alias)
+        new = await resolver.resolve_lora("", alias)
+        old = self.lora_requests.get(alias)
         if old is None or new is None:
             return await stock(self, request)
         if old.lora_path == new.lora_path:

@@ -10,7 +10,7 @@ import pytest
 from kdpo_daemon.errors import ReplicaError
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.teaching import Form, Prompt
-from kdpo_daemon.serving import AliasMode, Replica, ServingPolicy, aliases, check
+from kdpo_daemon.serving import Access, AliasMode, Replica, ServingPolicy, aliases, check
 from tests.fakes import END, FakeVllm, fake_adapter
 from tests.servers import MAX_RANK, RealVllm, random_adapter
 
@@ -51,7 +51,7 @@ def fake_world(directory: Path) -> Iterator[World]:
         return fake_adapter(directory, number, taught, rank)
 
     vllm = FakeVllm(BASE_ANSWERS, adapters_dir=directory, max_lora_rank=MAX_RANK)
-    with vllm, Replica("fake", vllm.url, "base", None, ServingPolicy(attempts=1)) as replica:
+    with vllm, Replica("fake", vllm.url, "base", Access(), ServingPolicy(attempts=1)) as replica:
         yield World(replica, directory, END, make)
 
 

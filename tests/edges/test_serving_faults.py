@@ -2,9 +2,14 @@
 
 import json
 import logging
+import socket
+import ssl
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,8 @@ import pytest
 from kdpo_daemon.errors import AdapterError, ReplicaError
 from kdpo_daemon.local_vllm import free_port
 from kdpo_daemon.records.teaching import Form, Prompt
-from kdpo_daemon.serving import AliasMode, Replica, ServingPolicy, aliases, check
+from kdpo_daemon.serving import Access, AliasMode, Replica, ServingPolicy, aliases, check
+from kdpo_daemon.serving.line import Call
 from kdpo_daemon.vllm_plugin.aliases import Pointer, read_pointer
 from tests.fakes import FakeVllm, Json, fake_adapter
 
@@ -23,7 +29,7 @@ QUICK = ServingPolicy(answer_s=3.0, load_s=3.0, attempts=3, wait_s=0.001)
 
 @contextmanager
 def asked(vllm: FakeVllm, key: str | None = None) -> Iterator[Replica]:
-    with Replica("canary", vllm.url, "base", key, QUICK) as replica:
+    with Replica("canary", vllm.url, "base", Access(key), QUICK) as replica:
         yield replica
 
 
@@ -41,7 +47,7 @@ def replica(vllm: FakeVllm) -> Iterator[Replica]:
 
 def test_a_server_that_is_not_there_is_named_with_what_to_do() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with Replica("canary", url, "base", None, QUICK) as replica:
+    with Replica("canary", url, "base", Access(), QUICK) as replica:
         with pytest.raises(ReplicaError, match=f"canary: .*{url}.*Start vLLM"):
             replica.models()
 
@@ -142,8 +148,118 @@ def test_the_key_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> No
     assert "sesame" not in f"{caught.value!r} {caught.value} {caplog.text}"
 
 
+def test_a_server_that_fails_again_and_again_is_no_more_asked(vllm: FakeVllm) -> None:
+    policy = replace(QUICK, attempts=1, circuit_failures=2, circuit_s=3600)
+    vllm.fail("/v1/models", status=503, times=2)
+    with Replica("canary", vllm.url, "base", Access(), policy) as replica:
+        for _ in range(2):
+            with pytest.raises(ReplicaError, match="503"):
+                replica.models()
+
+        with pytest.raises(ReplicaError, match="failed again and again"):
+            replica.models()
+
+        assert not replica.health()
+        assert len(vllm.requests) == 2
+
+
+def test_an_open_circuit_is_not_waited_for_attempt_after_attempt(vllm: FakeVllm) -> None:
+    policy = replace(QUICK, circuit_failures=1, circuit_s=3600, wait_s=3600.0)
+    vllm.fail("/v1/models", status=503)
+    with Replica("canary", vllm.url, "base", Access(), policy) as replica:
+        with pytest.raises(ReplicaError, match="503"):
+            replica._line.send_once(Call("GET", "/v1/models"))
+
+        with pytest.raises(ReplicaError, match="again and again"):
+            replica.models()
+
+
+def test_refusals_leave_the_circuit_closed(vllm: FakeVllm) -> None:
+    policy = replace(QUICK, circuit_failures=2, circuit_s=3600)
+    with Replica("canary", vllm.url, "base", Access(), policy) as replica:
+        for _ in range(4):
+            with pytest.raises(ReplicaError, match="does not exist"):
+                replica.answer("nobody", PROMPTS[:1], 8)
+
+        assert replica.models()
+
+
+@contextmanager
+def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that treats its one connection as it likes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    answer(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_reply_that_only_trickles_in_is_left_at_the_deadline() -> None:
+    left = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        with suppress(OSError):
+            while not left.wait(0.05):
+                connection.sendall(b" ")
+
+    policy = replace(QUICK, attempts=1, look_s=0.3)
+    with serving(trickle) as url, Replica("canary", f"http{url}", "base", Access(), policy) as one:
+        with pytest.raises(ReplicaError, match="no answer in time"):
+            one.models()
+        left.set()
+
+
+def test_a_certificate_that_nobody_knows_is_refused_and_one_of_ours_is_not(tmp_path: Path) -> None:
+    own = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, tmp_path / "key.pem")
+
+    def models(connection: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(65536)
+            body = b'{"data": [{"id": "base", "root": "/m"}]}'
+            head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n"
+            secure.sendall(head.encode() + body)
+
+    policy = replace(QUICK, attempts=1)
+    with serving(models) as url:  # noqa: SIM117
+        with Replica("canary", f"https{url}", "base", Access("sesame"), policy) as one:
+            with pytest.raises(ReplicaError, match="CERTIFICATE_VERIFY_FAILED"):
+                one.models()
+    with serving(models) as url:  # noqa: SIM117
+        with Replica("canary", f"https{url}", "base", Access("x", own), policy) as one:
+            assert [card.id for card in one.models()] == ["base"]
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if text:
+        file.write_text(text, "utf-8")
+
+    with pytest.raises(ReplicaError, match=r"ca\.pem cannot be used"):
+        Replica("canary", "https://vllm", "base", Access(None, file), QUICK)
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that it signed itself, beside its key."""
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9"
+    command += " -subj /CN=test -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    return folder / "cert.pem"
+
+
 def test_something_else_on_the_port_is_told_from_vllm(vllm: FakeVllm) -> None:
-    other = Replica("canary", f"{vllm.url}/elsewhere", "base", None, QUICK)
+    other = Replica("canary", f"{vllm.url}/elsewhere", "base", Access(), QUICK)
     with other as replica, pytest.raises(ReplicaError, match="404 Not Found"):
         replica.models()
 
@@ -174,7 +290,7 @@ def test_the_check_names_every_flag_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_the_check_of_a_dead_server_is_one_problem(tmp_path: Path) -> None:
-    with Replica("canary", f"http://127.0.0.1:{free_port()}", "base", None, QUICK) as replica:
+    with Replica("canary", f"http://127.0.0.1:{free_port()}", "base", Access(), QUICK) as replica:
         (problem,) = check(replica, 8, tmp_path, AliasMode.PLUGIN)
 
     assert (problem.subject, "Start vLLM" in problem.hint) == ("canary", True)

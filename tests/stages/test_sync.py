@@ -1,5 +1,6 @@
 """Several servers: the first is the canary; a broken one is reported and stops no other."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,38 @@ def test_what_the_first_server_refuses_is_not_tried_on_the_others(
     assert second.loaded["prod"].name == "kdpo-000000.prod"
 
 
+def test_a_rollback_reaches_the_others_while_the_first_server_is_away(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    world.cycle()
+    app = world.app()
+    rollback.run(app.db, "kdpo-000000", "operator:test", "a drill", clock)
+    app.close()
+    world.vllm.fail("/v1/models", 503, times=50)
+
+    problems = sync(world)
+
+    assert len(problems) == 1
+    assert second.loaded["prod"].name == "kdpo-000000.prod"
+
+
+def test_while_the_first_server_is_away_the_next_one_is_the_canary(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    app = world.app()
+    stages = dict(app.stages())
+    with app.writing():
+        stages["baseline"]()
+        world.vllm.fail("/v1/models", 503, times=1)
+        app.sync()
+    app.close()
+
+    assert "prod" not in world.vllm.loaded
+    assert second.loaded["prod"].name == "kdpo-000000.prod"
+
+
 def test_a_version_that_answers_otherwise_than_it_was_judged_is_taken_back(
     pair: tuple[World, FakeVllm],
 ) -> None:
@@ -143,3 +176,61 @@ def test_a_version_whose_files_changed_is_not_loaded(pair: tuple[World, FakeVllm
 
     assert "adapter_model.safetensors is not what the manifest says" in problem
     assert "prod" not in world.vllm.loaded
+
+
+def test_files_that_changed_while_the_version_was_loaded_do_not_reach_the_alias(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    """The alias's own load reads the files again, though the version is listed already."""
+    world, second = pair
+    world.cycle()
+    app = world.app()
+    rollback.run(app.db, "kdpo-000000", "operator:test", "a drill", clock)
+    app.close()
+    sync(world)
+    for server in (world.vllm, second):
+        path = world.home / "adapters" / "kdpo-000001"
+        server.loaded["kdpo-000001"] = server._read_adapter("kdpo-000001", str(path))
+    weights = world.home / "adapters" / "kdpo-000001" / "adapter_model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(b"other")
+    app = world.app()
+    rollback.run(app.db, "kdpo-000001", "operator:test", "forward again", clock)
+    app.close()
+
+    problems = sync(world)
+
+    assert any("is not what the manifest says" in one for one in problems)
+    assert second.loaded["prod"].name == "kdpo-000000.prod"
+
+
+def test_files_and_manifest_changed_together_are_not_loaded(pair: tuple[World, FakeVllm]) -> None:
+    world, _ = pair
+    world.cycle()
+    manifest = world.home / "adapters" / "kdpo-000001" / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text(manifest.read_text("utf-8").replace('"seed"', ' "seed"'), "utf-8")
+    world.vllm.restart()
+
+    assert any("its manifest is not the one on record" in one for one in sync(world))
+
+
+def test_a_key_is_in_neither_the_logs_nor_the_database(
+    pair: tuple[World, FakeVllm], caplog: pytest.LogCaptureFixture
+) -> None:
+    world, second = pair
+    key = world.home / "key"
+    key.write_text("sesame", "utf-8")
+    toml = world.home / "kdpo.toml"
+    text = toml.read_text("utf-8").replace('name = "two"', f'name = "two"\napi_key_file = "{key}"')
+    toml.write_text(text, "utf-8")
+    second.api_key = "sesame"
+    with caplog.at_level(logging.DEBUG):
+        world.cycle()
+        assert second.loaded["prod"].name == "kdpo-000001.prod"
+        second.api_key = "another"
+        assert "401" in sync(world)[0]
+
+    assert "sesame" not in caplog.text
+    for file in world.home.glob("kdpo.db*"):
+        assert b"sesame" not in file.read_bytes()

@@ -33,16 +33,17 @@ def test_what_the_example_comments_out_are_real_keys_with_their_defaults(tmp_pat
     lines = packs.text("kdpo.toml").splitlines()
     bare = [line.removeprefix("# ") for line in lines]
     bare = [line for line in bare if " = " in line or line.startswith("[")]
-    hidden = ("api_key_file", "packs", "general_", "perplexity_text")
+    hidden = ("api_key_", "ca_file", "packs", "general_", "perplexity_text")
     file = tmp_path / "kdpo.toml"
     file.write_text("\n".join(line for line in bare if not line.startswith(hidden)), "utf-8")
 
     shown = Settings.read(file, frozenset())
 
-    for section in ("plan", "gate", "retry", "client"):
+    for section in ("plan", "gate", "retention", "retry", "client"):
         assert getattr(shown, section) == getattr(Settings(), section)
     assert shown.daemon.cycle_s == Settings().daemon.cycle_s
     assert shown.serving.max_rank == Settings().serving.max_rank
+    assert shown.serving.at_once == Settings().serving.at_once
 
 
 def test_kubernetes_mounts_the_adapters_at_the_same_path_for_daemon_and_servers() -> None:

@@ -16,7 +16,10 @@ import kdpo_daemon.vllm_plugin
 from kdpo_daemon.vllm_plugin import register
 from kdpo_daemon.vllm_plugin.aliases import AliasResolver, Pointer, PointerError, read_pointer
 
-MANIFEST = b'{"files": {}}'
+WEIGHTS = b"weights"
+MANIFEST = json.dumps(
+    {"files": {"adapter_model.safetensors": sha256(WEIGHTS).hexdigest()}}
+).encode()
 
 
 def point(root: Path, **changes: object) -> Path:
@@ -24,6 +27,7 @@ def point(root: Path, **changes: object) -> Path:
     path = root / "small" / "kdpo-000124"
     path.mkdir(parents=True, exist_ok=True)
     (path / "manifest.json").write_bytes(MANIFEST)
+    (path / "adapter_model.safetensors").write_bytes(WEIGHTS)
     pointer = {
         "adapter": "kdpo-000124",
         "path": str(path),
@@ -117,6 +121,67 @@ def test_a_hostile_pointer_is_refused_with_its_reason(
 ) -> None:
     point(tmp_path)
     point(tmp_path, **{field: make(tmp_path)})
+
+    with pytest.raises(PointerError, match=reason):
+        read_pointer(tmp_path, "prod")
+
+
+def changed(path: Path) -> None:
+    (path / "adapter_model.safetensors").write_bytes(b"other weights")
+
+
+def added(path: Path) -> None:
+    (path / "adapter_model.bin").write_bytes(b"a pickle")
+
+
+def removed(path: Path) -> None:
+    (path / "adapter_model.safetensors").unlink()
+
+
+def linked_weights(path: Path) -> None:
+    weights = path / "adapter_model.safetensors"
+    weights.rename(path.parent / "elsewhere")
+    weights.symlink_to(path.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (changed, "adapter_model.safetensors is not what the manifest says"),
+        (added, "adapter_model.bin is missing, or not in the manifest"),
+        (removed, "adapter_model.safetensors is missing, or not in the manifest"),
+        (linked_weights, "adapter_model.safetensors is a symbolic link"),
+    ],
+)
+def test_files_that_are_not_the_manifests_are_refused(
+    tmp_path: Path, harm: Callable[[Path], None], reason: str
+) -> None:
+    harm(point(tmp_path))
+
+    with pytest.raises(PointerError, match=reason):
+        read_pointer(tmp_path, "prod")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (b"{}", "cannot be checked"),
+        (b'{"files": []}', "cannot be checked"),
+        (b"not json", "cannot be checked"),
+        (
+            json.dumps({"files": {"adapter_model.bin": sha256(WEIGHTS).hexdigest()}}).encode(),
+            "only safetensors are served",
+        ),
+    ],
+)
+def test_a_manifest_of_another_form_or_of_pickles_is_refused(
+    tmp_path: Path, manifest: bytes, reason: str
+) -> None:
+    path = point(tmp_path, manifest_sha256=sha256(manifest).hexdigest())
+    (path / "manifest.json").write_bytes(manifest)
+    (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")
+    if b"bin" not in manifest:
+        (path / "adapter_model.bin").unlink()
 
     with pytest.raises(PointerError, match=reason):
         read_pointer(tmp_path, "prod")
