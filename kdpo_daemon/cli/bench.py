@@ -16,6 +16,7 @@ from kdpo_daemon.bench import documents as documents_bench
 from kdpo_daemon.bench import extract as extract_bench
 from kdpo_daemon.bench import intake as intake_bench
 from kdpo_daemon.bench import sources as sources_bench
+from kdpo_daemon.cli import bench_serving
 from kdpo_daemon.cli.options import ATTENTION, console
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.relations import read_pack
@@ -24,6 +25,7 @@ from kdpo_daemon.serving.extractor import Extractor, ExtractorPolicy
 Out = Annotated[Path, typer.Option("--json", help="Where the numbers go.")]
 
 cli = typer.Typer(help="Measure what the documentation states.", no_args_is_help=True)
+bench_serving.add_to(cli)
 
 
 @cli.callback()
