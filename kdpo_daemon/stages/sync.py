@@ -52,14 +52,15 @@ class Sync:
     def run(self) -> Report:
         """Bring every server to the wanted adapter: one first, then some at once.
 
-        What was never served goes to one server alone, the first that answers; should that refuse
-        it, the others are left as they are.
+        A new deployment goes to one server alone, the first that answers; should that refuse it,
+        the others are left as they are.
         """
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
-            proven = wanted is not None and deployments.was_served(tx, wanted.adapter.id)
+            states = deployments.replicas(tx)
         if wanted is None:
             return Report("sync")
+        proven = any(state.deployment_id == wanted.id for state in states)
         todo, ended = list(self.replicas), []
         while todo and not proven:
             ended.append(self._tried(todo.pop(0), wanted))

@@ -135,12 +135,6 @@ def served(tx: Session, limit: int | None = None) -> list[Served]:
     return [record_of(Served, row, adapter=adapter) for row, adapter in rows]
 
 
-def was_served(tx: Session, adapter_id: int) -> bool:
-    """Tell whether any replica has ever answered with an adapter."""
-    found = tx.exec(select(ServedRow.id).where(ServedRow.adapter_id == adapter_id).limit(1))
-    return found.first() is not None
-
-
 def serving(tx: Session) -> frozenset[int]:
     """Give the adapters that replicas answer with, as far as is known."""
     rows = select(ServedRow.adapter_id).where(col(ServedRow.live_until).is_(None)).distinct()
