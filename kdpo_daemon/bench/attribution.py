@@ -6,10 +6,10 @@ version's if, under teacher forcing, none of its tokens is further than `TIE` be
 own choice; under another version some token is tens of nats behind.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.teaching import Form, Prompt
@@ -34,34 +34,63 @@ class Attribution:
 
 
 def attribute(
-    replica: Replica, versions: Sequence[Adapter], answers: Iterable[Answer]
+    replica: Replica, versions: Sequence[Adapter], answers: Mapping[Answer, frozenset[int]]
 ) -> Attribution:
-    """Ask every version about every answer.  Loads and unloads each under its own name."""
-    asked = sorted(set(answers))
+    """Find the versions that gave these answers.  Loads and unloads each under its own name.
+
+    Args:
+        replica: the server, with nobody else asking.
+        versions: all that the answers may be of.
+        answers: each with the versions that it should be of, by their place; these and the ones
+            beside them are asked first, the rest about what is then nobody's.
+
+    """
     ids = {
         prompt: replica.tokenize(Prompt(Form.COMPLETION, prompt))
-        for prompt in {prompt for prompt, _ in asked}
+        for prompt in {prompt for prompt, _ in answers}
     }
-    givers: dict[Answer, set[int]] = {answer: set() for answer in asked}
-    own, other = [0.0], [float("inf")]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    lags: dict[Answer, dict[int, float]] = {answer: {} for answer in answers}
+    likely = {
+        answer: {at + step for at in of for step in (-1, 0, 1)} for answer, of in answers.items()
+    }
+    for rest in (False, True):
         for at, version in enumerate(versions):
-            replica.load(version.name, version.path)
-            lags = pool.map(partial(_lag, replica, version.name, ids), asked)
-            for answer, lag in zip(asked, lags, strict=True):
-                if lag <= TIE:
-                    givers[answer].add(at)
-                    own.append(lag)
-                else:
-                    other.append(lag)
-            replica.unload(version.name)
-    found = {answer: frozenset(indices) for answer, indices in givers.items()}
-    return Attribution(found, max(own), min(other))
+            asked = [
+                answer
+                for answer, known in lags.items()
+                if (min(known.values(), default=math.inf) > TIE if rest else at in likely[answer])
+                and at not in known
+            ]
+            for answer, lag in zip(asked, _lags(replica, version, ids, asked), strict=True):
+                lags[answer][at] = lag
+    every = [(lag, lag <= TIE) for known in lags.values() for lag in known.values()]
+    return Attribution(
+        {
+            answer: frozenset(at for at, lag in known.items() if lag <= TIE)
+            for answer, known in lags.items()
+        },
+        max((lag for lag, own in every if own), default=0.0),
+        min((lag for lag, own in every if not own), default=math.inf),
+    )
 
 
-def _lag(
-    replica: Replica, model: str, ids: Mapping[str, tuple[int, ...]], answer: Answer
-) -> float:
-    prompt, said = answer
-    tokens = replica.forced(model, ids[prompt], said)
-    return max(token.argmax_logprob - token.chosen_logprob for token in tokens)
+def _lags(
+    replica: Replica,
+    version: Adapter,
+    ids: Mapping[str, tuple[int, ...]],
+    asked: Sequence[Answer],
+) -> list[float]:
+    """Give how far the worst token of each answer is behind this version's own choice, in nats."""
+
+    def lag(answer: Answer) -> float:
+        prompt, said = answer
+        tokens = replica.forced(version.name, ids[prompt], said)
+        return max(token.argmax_logprob - token.chosen_logprob for token in tokens)
+
+    if not asked:
+        return []
+    replica.load(version.name, version.path)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = list(pool.map(lag, asked))
+    replica.unload(version.name)
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from kdpo_daemon.bench.attribution import Attribution, attribute
+from kdpo_daemon.bench.attribution import Answer, Attribution, attribute
 from kdpo_daemon.bench.streams import Ask, Stream, clients, longest_gap, tokens_between
 from kdpo_daemon.bench.swaps import Phase, Plan, Swap, SwapMode, calm, may
 from kdpo_daemon.bench.versions import make_version
@@ -84,9 +84,11 @@ class _Run:
         self._clear()
         whole = [one for one in seen if not one.error]
         self.progress(f"asking whose the {len(whole)} answers are")
-        found = attribute(
-            self.replica, self.versions, {(one.prompt, tuple(one.tokens)) for one in whole}
-        )
+        answers: dict[Answer, frozenset[int]] = {}
+        for one in whole:
+            answer = one.prompt, tuple(one.tokens)
+            answers[answer] = answers.get(answer, frozenset()) | may(one, swaps)
+        found = attribute(self.replica, self.versions, answers)
         return self._told(seen, swaps, found, (began, ended))
 
     def _swap(self, version: Adapter) -> Swap:

@@ -55,6 +55,8 @@ def stream(client: httpx.Client, ask: Ask, prompt: str, stop: threading.Event | 
                 seen.error = str(reply.status_code)
             else:
                 _follow(reply.iter_lines(), seen, stop)
+                if not seen.tokens and not (stop and stop.is_set()):
+                    seen.error = "no answer"
     except httpx.TransportError as error:
         seen.error = type(error).__name__
     seen.ended = time.monotonic()

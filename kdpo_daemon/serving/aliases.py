@@ -39,15 +39,10 @@ def point(adapters_dir: Path, alias: str, adapter: Adapter) -> None:
     """Let the alias stand for the adapter: readers see the old pointer or the new one, whole."""
     path = pointer_path(adapters_dir, alias)
     draft = path.with_suffix(".draft")
-    pointer = {
-        "adapter": adapter.name,
-        "path": adapter.path,
-        "manifest_sha256": adapter.manifest_sha256,
-    }
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         with draft.open("w", encoding="utf-8") as file:
-            json.dump(pointer, file)
+            json.dump(_pointer(adapter), file)
             file.flush()
             os.fsync(file.fileno())
         draft.chmod(0o644)
@@ -59,6 +54,23 @@ def point(adapters_dir: Path, alias: str, adapter: Adapter) -> None:
             subject=str(path),
             hint="Check the directory's owner and its free space",
         ) from error
+
+
+def stands_for(adapters_dir: Path, alias: str, adapter: Adapter) -> bool:
+    """Tell whether the alias's pointer is there, whole, and names the adapter."""
+    try:
+        written = json.loads(pointer_path(adapters_dir, alias).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(written == _pointer(adapter))
+
+
+def _pointer(adapter: Adapter) -> dict[str, str]:
+    return {
+        "adapter": adapter.name,
+        "path": adapter.path,
+        "manifest_sha256": adapter.manifest_sha256,
+    }
 
 
 def forget(adapters_dir: Path, alias: str) -> None:

@@ -63,7 +63,7 @@ class Prune:
             if since != one.unused_since:
                 adapters.set_unused(tx, one.adapter.id, since)
             # answers may go on after the alias has moved, seen or not by an earlier round
-            ended = deployments.served_until(tx, one.adapter.id)
+            ended = deployments.served_until(tx, one.adapter.id) if since else None
             if since and ended and ended > since:
                 since = ended
             seen.append(replace(one, unused_since=since))

@@ -15,7 +15,7 @@ from kdpo_daemon.errors import AdapterError, ReplicaError
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.serving import Deployment, ReplicaStatus
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, ProbeKind
-from kdpo_daemon.serving import AliasMode, Replica
+from kdpo_daemon.serving import AliasMode, Replica, aliases
 from kdpo_daemon.stages import Clock, Report
 from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
 from kdpo_daemon.store.db import Database, Session
@@ -71,9 +71,16 @@ class Sync:
             ended += pool.map(lambda replica: self._tried(replica, wanted), todo)
         problems = tuple(one.problem for one in ended if one.problem)
         if not problems:
+            self._keep_pointer(wanted)
             with self.db.begin() as tx:
                 _settle(tx, wanted, self.clock)
         return Report("sync", {"moved": sum(one.moved for one in ended)}, problems)
+
+    def _keep_pointer(self, wanted: Deployment) -> None:
+        """Write the pointer again if it is damaged: a server reads it only when it starts anew."""
+        standing = (self.adapters_dir, self.alias, wanted.adapter)
+        if self.mode is AliasMode.PLUGIN and not aliases.stands_for(*standing):
+            aliases.point(*standing)
 
     def _tried(self, replica: Replica, wanted: Deployment) -> "_Ended":
         """Bring one server there; what keeps it from that is put down and told."""

@@ -163,6 +163,25 @@ def test_a_version_that_answers_otherwise_than_it_was_judged_is_taken_back(
     assert wanted.adapter.name == "kdpo-000000"
 
 
+@pytest.mark.parametrize("text", [None, "", '{"adapter": "kdpo-', '{"path": "/etc"}'])
+def test_a_pointer_that_was_damaged_is_written_again(
+    pair: tuple[World, FakeVllm], text: str | None
+) -> None:
+    world, second = pair
+    world.cycle()
+    pointer = world.home / "adapters" / "aliases" / "prod.json"
+    good = pointer.read_text("utf-8")
+    pointer.unlink()
+    if text is not None:
+        pointer.write_text(text, "utf-8")
+
+    assert sync(world) == ()
+
+    assert pointer.read_text("utf-8") == good
+    second.restart()
+    assert second._follow("prod") is not None
+
+
 def test_a_version_whose_files_changed_is_not_loaded(pair: tuple[World, FakeVllm]) -> None:
     world, _ = pair
     world.cycle()
