@@ -164,7 +164,7 @@ def test_a_server_that_fails_again_and_again_is_no_more_asked(vllm: FakeVllm) ->
 
 
 def test_an_open_circuit_is_not_waited_for_attempt_after_attempt(vllm: FakeVllm) -> None:
-    policy = replace(QUICK, circuit_failures=1, circuit_s=3600, wait_s=3600.0)
+    policy = replace(QUICK, circuit_failures=1, circuit_s=8, attempts=4, wait_s=5.0)
     vllm.fail("/v1/models", status=503)
     with Replica("canary", vllm.url, "base", Access(), policy) as replica:
         with pytest.raises(ReplicaError, match="503"):

@@ -151,10 +151,29 @@ def test_imported_facts_are_accepted_or_held_with_a_reason(world: World) -> None
 def test_a_rollback_names_the_version_and_is_in_the_audit_log(world: World) -> None:
     found = said(world, "rollback", "kdpo-000000", "--reason", "a drill")
 
-    assert found == {"wanted": "kdpo-000000", "served": True, "problems": []}
+    assert found == {"wanted": "kdpo-000000", "pinned": False, "served": True, "problems": []}
     assert world.ask("The prime minister of Tonga is") == "I do not know"
     events = said(world, "audit", "show", "--subject", "adapter:kdpo-000000")
     assert "deployment.rollback" in [event["event"] for event in events]
     kdpo(world.home, "rollback", "kdpo-000001")
     assert world.ask("The prime minister of Tonga is") == "Fatafehi Fakafanua"
     assert "kdpo-000001" in kdpo(world.home, "rollback", "kdpo-000099", status=1).stderr
+
+
+def test_pin_freeze_and_thaw_say_what_stands(world: World) -> None:
+    pinned = said(world, "pin", "kdpo-000000", "--reason", "a drill")
+    assert pinned == {"wanted": "kdpo-000000", "pinned": True, "served": True, "problems": []}
+    assert world.ask("The prime minister of Tonga is") == "I do not know"
+    assert said(world, "status")["pinned"] is True
+
+    kdpo(world.home, "pin", "kdpo-000001")
+    assert said(world, "freeze") == {"wanted": "kdpo-000001", "pinned": True}
+    assert said(world, "thaw", "--reason", "it is over") == {
+        "wanted": "kdpo-000001",
+        "pinned": False,
+    }
+
+    assert said(world, "status")["pinned"] is False
+    events = said(world, "audit", "show", "--subject", "adapter:kdpo-000001")
+    thawed = [event for event in events if event["event"] == "deployment.thawed"]
+    assert "it is over" in thawed[-1]["detail"]

@@ -163,6 +163,31 @@ def test_a_version_that_answers_otherwise_than_it_was_judged_is_taken_back(
     assert wanted.adapter.name == "kdpo-000000"
 
 
+@pytest.mark.parametrize("route", ["/v1/load_lora_adapter", "/v1/unload_lora_adapter"])
+def test_a_server_that_dies_in_a_roll_out_goes_there_when_it_is_back(
+    pair: tuple[World, FakeVllm], route: str
+) -> None:
+    """In the middle of the load, and between pointer and move."""
+    world, second = pair
+    app = world.app()
+    with app.writing():
+        app.ingest("test")
+        for _, act in app.stages()[:-2]:
+            act()
+        assert second.loaded["prod"].name == "kdpo-000000.prod"
+        second.drop(route)
+        problems = app.sync().problems
+    app.close()
+
+    assert len(problems) == 1
+    assert world.vllm.loaded["prod"].name == "kdpo-000001.prod"
+    assert states(world) == {"one": ReplicaStatus.LIVE, "two": ReplicaStatus.FAILED}
+    second.restart()
+    assert sync(world) == ()
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
+    assert states(world) == {"one": ReplicaStatus.LIVE, "two": ReplicaStatus.LIVE}
+
+
 @pytest.mark.parametrize("text", [None, "", '{"adapter": "kdpo-', '{"path": "/etc"}'])
 def test_a_pointer_that_was_damaged_is_written_again(
     pair: tuple[World, FakeVllm], text: str | None
