@@ -24,10 +24,10 @@ class SourceError(KdpoError):
     """A feed could not be fetched or read; the other feeds go on.
 
     `retry_after` is the publisher's own wish in seconds, `gone` says that it will not come back,
-    `busy` that its server wants fewer requests.
+    `busy` that its server wants fewer requests, `missing` that it knows no such document.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 one argument per thing that the daemon acts on
         self,
         message: str,
         *,
@@ -36,11 +36,13 @@ class SourceError(KdpoError):
         retry_after: float | None = None,
         gone: bool = False,
         busy: bool = False,
+        missing: bool = False,
     ) -> None:
         super().__init__(message, subject=subject, hint=hint)
         self.retry_after = retry_after
         self.gone = gone
         self.busy = busy
+        self.missing = missing
 
 
 class RefusedError(SourceError):

@@ -16,6 +16,7 @@ from kdpo_daemon.bench import documents as documents_bench
 from kdpo_daemon.bench import extract as extract_bench
 from kdpo_daemon.bench import intake as intake_bench
 from kdpo_daemon.bench import sources as sources_bench
+from kdpo_daemon.bench import wikidata as wikidata_bench
 from kdpo_daemon.cli import bench_serving
 from kdpo_daemon.cli.options import ATTENTION, console
 from kdpo_daemon.errors import SettingsError
@@ -130,6 +131,16 @@ def reader(
     with console.status("polling with both"):
         rows = beside.measure(data)
     _shown(out, [asdict(row) for row in rows])
+
+
+@cli.command("wikidata")
+def wikidata(
+    data: Annotated[Path, typer.Option(help="Folder that holds wikidata/Q*@rev*.json.")], out: Out
+) -> None:
+    """Compare revisions of real items: what is told, what changed, and every difference."""
+    with console.status("comparing revisions"):
+        pairs = wikidata_bench.measure(data)
+    _shown(out, [asdict(pair) for pair in pairs])
 
 
 @cli.command("sources")

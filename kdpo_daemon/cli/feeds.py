@@ -36,7 +36,9 @@ def add(  # noqa: PLR0913 - one option each
     ] = "",
     mapping: Annotated[
         str,
-        typer.Option(help="What to read: a TOML file, or the name of a shipped one: factbook."),
+        typer.Option(
+            help="What to read: a TOML file, or the name of a shipped one: factbook, wikidata."
+        ),
     ] = "",
     every: Annotated[int, typer.Option(help="Seconds between polls.", min=1)] = 3600,
     trust: Annotated[

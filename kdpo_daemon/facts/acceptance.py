@@ -19,6 +19,7 @@ from kdpo_daemon.facts.sources import (
     SourcePolicy,
     believes_text,
     contradicted,
+    is_one,
     returns_to_old,
     same_as,
     too_few,
@@ -146,7 +147,10 @@ def _stale(waiting: OpenClaim, relation: Relation, slot: Slot) -> str:
     if claim.old_object and same(claim.object, claim.old_object):
         return f"same value: {claim.old_object!r} is only spelled otherwise"
     for one in slot.standing:
-        if same(claim.object, one.fact.object):
+        # a source that names what it replaces knows the two apart
+        told_apart = claim.old_object and same(claim.old_object, one.fact.object)
+        new = (claim.object, *(() if told_apart else claim.aliases))
+        if is_one(relation, new, (one.fact.object, *(() if told_apart else one.aliases))):
             return f"same value as fact {one.fact.id}: {one.fact.object!r}"
     if not relation.functional:
         return ""
@@ -255,9 +259,10 @@ def _accepted(waiting: OpenClaim, relation: Relation, slot: Slot) -> Decision:
 
 def _replaced(claim: Claim, relation: Relation, slot: Slot) -> Fact | None:
     """Give the fact that gives way: of several values only the one that the claim names."""
-    same = same_as(relation)
+    old = (claim.old_object, *claim.old_aliases)
     for one in slot.standing:
-        if relation.functional or (claim.old_object and same(claim.old_object, one.fact.object)):
+        names = (one.fact.object, *one.aliases)
+        if relation.functional or (claim.old_object and is_one(relation, old, names)):
             return one.fact
     return None
 

@@ -20,7 +20,8 @@ def claims_of(entry: Entry, pack: Pack) -> list[Claim]:
 def claim_of(fact: RawFact, published_at: datetime | None, pack: Pack) -> Claim:
     """Give a fact in clean words; without a date of its own it holds since the publication."""
     read = _reader(fact, pack)
-    new, old = read(fact.new), read(fact.old) if fact.old else Reading("")
+    new = read(fact.new) if fact.new else Reading("", note="nothing holds any more")
+    old = read(fact.old) if fact.old else Reading("")
     # one holder, so one name: the claim then says that nothing but a spelling changed
     same = read is read_holder and same_holder(new, old)
     before = new.object if same else old.object
@@ -33,6 +34,8 @@ def claim_of(fact: RawFact, published_at: datetime | None, pack: Pack) -> Claim:
         valid_from=new.since or read_date(fact.valid_from) or published_at,
         quote=fact.new,
         note=new.note,
+        aliases=fact.aliases,
+        old_aliases=fact.old_aliases,
     )
 
 

@@ -4,7 +4,7 @@ Pure; the part of the rules of acceptance that looks at who speaks.  Time is a c
 where it is known: what is newer does not depend on what arrived first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,6 +33,18 @@ class SourcePolicy:
 def same_as(relation: Relation) -> Callable[[str, str], bool]:
     """Give the test of whether two values of a relation are one."""
     return same_value if relation.value is ValueKind.HOLDER else same_spelling
+
+
+def is_one(relation: Relation, one: Sequence[str], other: Sequence[str]) -> bool:
+    """True when two values are one; of each the first is its name, the rest are other names.
+
+    Two other names that are alike say nothing: fathers and sons share them.
+    """
+    return (
+        same_as(relation)(one[0], other[0])
+        or any(same_spelling(name, other[0]) for name in one[1:])
+        or any(same_spelling(one[0], name) for name in other[1:])
+    )
 
 
 def returns_to_old(waiting: OpenClaim, relation: Relation, slot: Slot) -> Fact | None:
@@ -147,14 +159,14 @@ def _rivals(
     waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy
 ) -> Iterator[Said]:
     """Give what excludes the claim: another value that is not plainly older or newer."""
-    same, close = same_as(relation), timedelta(days=policy.disagree_days)
+    close = timedelta(days=policy.disagree_days)
     claim = waiting.claim
+    new, old = (claim.object, *claim.aliases), (claim.old_object, *claim.old_aliases)
     for said in slot.said:
         if said.id == waiting.id or not _counts(said, waiting, relation, slot):
             continue
-        if same(said.object, claim.object):
-            continue
-        if claim.old_object and same(said.object, claim.old_object):
+        theirs = (said.object, *said.aliases)
+        if is_one(relation, theirs, new) or (old[0] and is_one(relation, theirs, old)):
             continue
         apart = abs(_time(said) - _time(waiting))
         together = said.source == waiting.source and said.observed_at == waiting.observed_at
@@ -171,16 +183,17 @@ def _counts(said: Said, waiting: OpenClaim, relation: Relation, slot: Slot) -> b
         return False
     if said.ruling is not Ruling.ACCEPTED:
         return bool(waiting.claim.extractor) or not said.extractor
-    same = same_as(relation)
-    return any(same(said.object, one.fact.object) for one in slot.standing)
+    theirs = (said.object, *said.aliases)
+    return any(is_one(relation, theirs, (one.fact.object, *one.aliases)) for one in slot.standing)
 
 
 def _agreeing(waiting: OpenClaim, relation: Relation, slot: Slot) -> set[str]:
     """Give the publishers that say the same, the claim's own among them."""
-    same = same_as(relation)
+    mine = (waiting.claim.object, *waiting.claim.aliases)
     others = {
         said.publisher
         for said in slot.said
-        if _counts(said, waiting, relation, slot) and same(said.object, waiting.claim.object)
+        if _counts(said, waiting, relation, slot)
+        and is_one(relation, (said.object, *said.aliases), mine)
     }
     return {waiting.publisher, *others}

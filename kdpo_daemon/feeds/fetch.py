@@ -25,6 +25,8 @@ from kdpo_daemon.feeds.network import Guard
 from kdpo_daemon.records.intake import Feed, Fetched
 
 _OK, _NOT_MODIFIED, _GONE, _TOO_MANY, _UNAVAILABLE = 200, 304, 410, 429, 503
+# Wikibase says 400 for a revision at which an entity was merged into another
+_MISSING = (400, 404)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TELL = "tell its publisher"
 
@@ -41,6 +43,7 @@ class FetchPolicy:
     max_entries: int = 500  #: entries read from one document; the rest is left out
     longest_wait_s: int = 24 * 3600  #: neither back-off nor a publisher's wish delays more
     at_once: int = 8  #: feeds polled at the same time; never two of one host
+    max_followed: int = 100  #: documents that a poll may read because another one names them
     contact: str = ""  #: mail address or web page that publishers see in the User-Agent
 
 
@@ -180,6 +183,7 @@ def _raise_for_status(status: int, headers: httpx.Headers, feed: Feed, now: date
         hint=hint,
         retry_after=retry_after,
         busy=busy,
+        missing=status in _MISSING,
     )
 
 

@@ -62,8 +62,14 @@ def _refused(feed_name: str, why: str) -> SourceError:
 def _entry(row: dict[str, Any]) -> Entry:
     at = row["published_at"]
     row["published_at"] = datetime.fromisoformat(at) if at else None
-    row["fact"] = RawFact(**row["fact"]) if row["fact"] else None
+    row["fact"] = _fact(row["fact"]) if row["fact"] else None
     return Entry(**row)
+
+
+def _fact(row: dict[str, Any]) -> RawFact:
+    for key in ("aliases", "old_aliases"):
+        row[key] = tuple(row[key])  # JSON has lists only
+    return RawFact(**row)
 
 
 def _child() -> None:

@@ -62,6 +62,7 @@ class Said:
     ruling: Ruling
     current: bool  #: the entry still says so, as far as it was read
     extractor: str = ""  #: what read it from free text; "" where the entry itself states it
+    aliases: tuple[str, ...] = ()  #: other names of the object
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Standing:
     fact: Fact
     source: str
     key: str
+    aliases: tuple[str, ...] = ()  #: other names of the fact's object
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,14 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A change that has not stood for long enough to count."""
+
+    value: str  #: what the value changed to; "": it is gone
+    stands_at: datetime  #: if it is still so then, it counts
+
+
+@dataclass(frozen=True)
 class Page:
     """One URL of a feed: what to ask its server with again, and what was read of it last."""
 
@@ -70,6 +78,10 @@ class Page:
     last_modified: str | None = None
     #: by an entry's key, the last value that named something
     values: Mapping[str, str] = field(default_factory=dict)
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)  #: by an entry's key
+    before: str = ""  #: URL of what it said earlier, which is to be read first; "": nothing is
+    wanted: bool = False  #: another page of the feed says that it is to be read
+    looked_at: datetime | None = None  #: when it was read because another page says so
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,8 @@ class RawFact:
     new: str
     old: str = ""
     valid_from: str = ""
+    aliases: tuple[str, ...] = ()  #: other names of what is now
+    old_aliases: tuple[str, ...] = ()  #: other names of what was before
 
 
 @dataclass(frozen=True)
@@ -160,6 +174,8 @@ class Claim:
     quote: str  #: the publisher's words that say so
     note: str = ""  #: what the reader of the raw value noticed: acting, vacant, several holders
     extractor: str = ""  #: what read it from free text; "" where the entry itself states it
+    aliases: tuple[str, ...] = ()  #: other names of the object
+    old_aliases: tuple[str, ...] = ()  #: other names of the old object
 
 
 @dataclass(frozen=True)

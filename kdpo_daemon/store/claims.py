@@ -143,10 +143,16 @@ def _undecided(tx: Session, claim_id: int) -> ClaimRow:
 # ---------------------------------------------------------------- rows -> records
 
 
+def claim_of(row: ClaimRow) -> Claim:
+    """Give the claim of a row."""
+    names = {"aliases": tuple(row.aliases), "old_aliases": tuple(row.old_aliases)}
+    return record_of(Claim, row, **names)
+
+
 def _open(row: ClaimRow, key: str, feed: FeedRow, observed_at: datetime) -> OpenClaim:
     return OpenClaim(
         id=row.id,
-        claim=record_of(Claim, row),
+        claim=claim_of(row),
         trust=feed.trust,
         observed_at=observed_at,
         approved_by=row.approved_by,
@@ -166,7 +172,7 @@ def _publisher(name: str, url: str) -> str:
 
 def _standing(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Standing]]:
     rows = tx.exec(
-        select(FactRow, FeedRow.name, EntryRow.key)
+        select(FactRow, FeedRow.name, EntryRow.key, ClaimRow.aliases)
         .join(ClaimRow, col(FactRow.claim_id) == ClaimRow.id)
         .join(EntryRow, col(ClaimRow.entry_id) == EntryRow.id)
         .join(FeedRow, col(EntryRow.feed_id) == FeedRow.id)
@@ -174,8 +180,9 @@ def _standing(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Standing]]:
         .order_by(col(FactRow.id))
     )
     found: dict[SlotKey, list[Standing]] = defaultdict(list)
-    for row, source, key in rows:
-        found[row.subject_key, row.relation].append(Standing(record_of(Fact, row), source, key))
+    for row, source, key, aliases in rows:
+        standing = Standing(record_of(Fact, row), source, key, tuple(aliases))
+        found[row.subject_key, row.relation].append(standing)
     return found
 
 
@@ -204,6 +211,7 @@ def _said(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Said]]:
                 publisher=_publisher(feed.name, feed.url),
                 key=entry.key,
                 current=entry.id not in reworded,
+                aliases=tuple(claim.aliases),
             )
         )
     return found

@@ -8,9 +8,9 @@ from sqlmodel import Session, col, or_, select
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.facts import Decision, Fact, FactStatus
-from kdpo_daemon.records.intake import Claim, Ruling
+from kdpo_daemon.records.intake import Ruling
 from kdpo_daemon.records.stories import AskedAnswer, Evidence, FactStory, Teaching
-from kdpo_daemon.store import adapters, deployments
+from kdpo_daemon.store import adapters, claims, deployments
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import (
     AdapterFactRow,
@@ -264,7 +264,7 @@ def _evidence(claim: ClaimRow, entry: EntryRow, feed: FeedRow, document: Documen
         title=entry.title,
         link=entry.link,
         published_at=entry.published_at,
-        claim=record_of(Claim, claim),
+        claim=claims.claim_of(claim),
     )
 
 

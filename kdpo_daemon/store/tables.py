@@ -54,6 +54,21 @@ class PageRow(Row, table=True):
     etag: str | None = words(default=None)
     last_modified: str | None = words(default=None)
     values: dict[str, str] = json(default_factory=dict, nullable=False)
+    before: str = words(default="")
+    wanted: bool = False
+    looked_at: datetime | None = utc(default=None)
+
+
+class WaitingRow(Row, table=True):
+    """A change on a page that counts if it still stands at a time to come."""
+
+    __table_args__ = (UniqueConstraint("page_id", "key"),)
+
+    id: int = Field(default=None, primary_key=True)
+    page_id: int = Field(foreign_key="page.id")
+    key: str = words()
+    value: str = words()
+    stands_at: datetime = utc()
 
 
 class DeliveryRow(Row, table=True):
@@ -100,7 +115,7 @@ class EntryRow(Row, table=True):
     link: str = words()
     published_at: datetime | None = utc(default=None)
     summary: str = words()
-    fact: dict[str, str] | None = json(default=None)
+    fact: dict[str, Any] | None = json(default=None)
 
 
 class ExtractionRow(Row, table=True):
@@ -135,6 +150,8 @@ class ClaimRow(Row, table=True):
     quote: str = words()
     note: str = words(default="")
     extractor: str = words(default="")
+    aliases: list[str] = json(default_factory=list, nullable=False)
+    old_aliases: list[str] = json(default_factory=list, nullable=False)
     ruling: Ruling = one_of(Ruling, "ruling", default=Ruling.OPEN, index=True)
     reason: str = words(default="")
     decided_at: datetime | None = utc(default=None)

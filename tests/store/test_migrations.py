@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from kdpo_daemon.errors import StoreError
+from kdpo_daemon.records.intake import Page
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.store.tables import FeedRow
@@ -94,12 +95,38 @@ def test_feeds_of_before_have_the_kind_feed_and_survive_both_ways(
     with database.begin() as tx:
         old = feeds.get_feed(tx, "old")
         assert (old.kind, old.options) == ("feed", {})
-        assert feeds.pages_of(tx, old.id) == {}
+        assert tx.connection().exec_driver_sql("SELECT count(*) FROM page").scalar_one() == 0
     database.downgrade("0002")
     assert "page" not in tables_in(database)
     with database.begin() as tx:
         names = tx.connection().exec_driver_sql("SELECT name FROM feed").scalars().all()
     assert names == ["old"]
+
+
+def test_what_was_read_of_a_page_survives_both_ways(empty_url: str, connect: Connect) -> None:
+    database = connect(empty_url)
+    database.upgrade("0004")
+    with database.begin() as tx:
+        tx.connection().exec_driver_sql(
+            "INSERT INTO feed (name, url, trust, every_s, allow_private, enabled, next_poll_at,"
+            " failures) VALUES ('old', 'http://a', 'auto', 60, false, true,"
+            " '2026-01-01 00:00:00', 0)"
+        )
+        tx.connection().exec_driver_sql(
+            'INSERT INTO page (feed_id, url, "values")'
+            " SELECT id, 'http://a/1', '{\"1\": \"one\"}' FROM feed"
+        )
+
+    database.upgrade("0006")
+
+    with database.begin() as tx:
+        (page,) = feeds.pages_of(tx, 1).values()
+    assert page == Page("http://a/1", values={"1": "one"})
+    database.downgrade("0004")
+    assert "waiting" not in tables_in(database)
+    with database.begin() as tx:
+        values = tx.connection().exec_driver_sql('SELECT "values" FROM page').scalars().all()
+    assert len(values) == 1
 
 
 def test_check_refuses_an_empty_database_and_names_the_remedy(

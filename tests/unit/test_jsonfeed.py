@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from kdpo_daemon.feeds.entries import entries_of
 from kdpo_daemon.feeds.parse import parse
 from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 
-FACT = {
+FACT: dict[str, Any] = {
     "subject": "Netherlands",
     "relation": "head_of_government",
     "old": "Prime Minister Mark RUTTE (since 14 October 2010)",

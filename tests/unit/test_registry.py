@@ -14,7 +14,7 @@ from kdpo_daemon.feeds.kinds import Reading
 def urls(feed):
     return [feed.url + "/brought"]
 
-def read(feed, fetched, page, max_entries, ask):
+def read(feed, fetched, page, poll):
     return Reading([], {"all": "seen"})
 """
 

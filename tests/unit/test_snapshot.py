@@ -9,8 +9,8 @@ import pytest
 
 from kdpo_daemon import packs
 from kdpo_daemon.errors import SettingsError, SourceError
-from kdpo_daemon.facts.relations import read_pack
-from kdpo_daemon.feeds.kinds import Reading, snapshot
+from kdpo_daemon.facts.relations import Pack, read_pack
+from kdpo_daemon.feeds.kinds import Poll, Reading, snapshot
 from kdpo_daemon.records.intake import Feed, Fetched, Page, RawFact, Trust
 
 URL = "https://example.org/{value}.json"
@@ -32,7 +32,8 @@ def read(
 ) -> Reading:
     page = Page("https://example.org/all.json", values=values or {})
     body = said if isinstance(said, bytes) else json.dumps(said).encode()
-    return snapshot.read(feed(options), Fetched(page.url, body), page, limit, refuse)
+    poll = Poll(datetime(2026, 1, 1, tzinfo=UTC), limit, Pack({}, {}), refuse)
+    return snapshot.read(feed(options), Fetched(page.url, body), page, poll)
 
 
 def facts(options: dict[str, Any], *documents: object) -> list[list[RawFact | None]]:

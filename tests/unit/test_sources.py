@@ -163,6 +163,69 @@ def test_newer_beats_older_by_validity_not_by_arrival(pack: Pack) -> None:
     assert (newer.ruling, newer.supersedes) == (Ruling.ACCEPTED, 7)
 
 
+# ---------------------------------------------------------------- other names
+
+
+LACE = "Ada Lovelace"
+
+
+def by_alias(new: str, *aliases: str, old: str = "", old_aliases: tuple[str, ...] = ()) -> Claim:
+    return replace(claim(new, NOW, old), aliases=aliases, old_aliases=old_aliases)
+
+
+def test_another_name_of_what_stands_is_no_change_whoever_knows_it(pack: Pack) -> None:
+    claimed = opened(LACE, claim=by_alias(LACE, "Countess", "Ada BYRON"))
+    standing = replace(fact(ADA), aliases=(LACE,))
+
+    for decision in (
+        ruled(pack, claimed, standing=(fact(ADA),)),
+        ruled(pack, opened(LACE), standing=(standing,)),
+    ):
+        assert decision == Decision(Ruling.REJECTED, "same value as fact 7: 'Ada Byron'")
+
+
+def test_a_source_that_tells_two_apart_is_believed_although_they_share_a_name(pack: Pack) -> None:
+    successor = opened(LACE, claim=by_alias(LACE, ADA, old=ADA))
+
+    decision = ruled(pack, successor, standing=(fact(ADA, since=NOW - 30 * DAY),))
+
+    assert decision.ruling is Ruling.ACCEPTED
+
+
+def test_two_other_names_that_are_alike_say_nothing(pack: Pack) -> None:
+    claimed = opened(LACE, claim=by_alias(LACE, "The Countess"))
+    standing = replace(fact(BO, since=NOW - 30 * DAY), aliases=("The Countess",))
+
+    assert ruled(pack, claimed, standing=(standing,)).ruling is Ruling.ACCEPTED
+
+
+def test_publishers_agree_and_do_not_contradict_by_other_names(pack: Pack) -> None:
+    claimed = opened(LACE, claim=by_alias(LACE, ADA))
+    two = replace(POLICY, sources_needed=2)
+
+    agreed = ruled(pack, claimed, said(1, ADA), policy=two)
+    known_there = ruled(pack, opened(ADA), said(1, LACE, aliases=(ADA,)), policy=two)
+
+    itself = ruled(pack, claimed, said(1, ADA, "gazette", key="2"))
+
+    assert {agreed.ruling, known_there.ruling, itself.ruling} == {Ruling.ACCEPTED}
+
+
+def test_what_a_claim_replaces_may_be_said_by_another_name(pack: Pack) -> None:
+    newer = opened(BO, claim=by_alias(BO, old=LACE, old_aliases=(ADA,)))
+
+    assert ruled(pack, newer, said(1, ADA, since=NOW - DAY)).ruling is Ruling.ACCEPTED
+
+
+def test_of_several_values_the_one_that_is_named_by_another_name_gives_way(pack: Pack) -> None:
+    moved = replace(by_alias("Acme", old="IBM", old_aliases=("Big Blue",)), relation="employer")
+
+    ibm = replace(fact("Big Blue Ltd"), aliases=("IBM",))
+    for standing in (fact("Big Blue"), ibm):
+        decision = ruled(pack, opened("Acme", claim=moved), standing=(standing,))
+        assert (decision.ruling, decision.supersedes) == (Ruling.ACCEPTED, 7)
+
+
 # ---------------------------------------------------------------- with each other
 
 

@@ -5,7 +5,7 @@ of those that carry none; without it, they are not.
 """
 
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.feeds.kinds import Ask, Reading
+from kdpo_daemon.feeds.kinds import Poll, Reading
 from kdpo_daemon.feeds.parse import parse
 from kdpo_daemon.records.intake import Extract, Feed, Fetched, Page
 
@@ -33,8 +33,7 @@ def read(
     feed: Feed,
     fetched: Fetched,
     page: Page,  # noqa: ARG001 - a kind's signature
-    max_entries: int,
-    ask: Ask,  # noqa: ARG001
+    poll: Poll,
 ) -> Reading:
     """Give the entries of a feed's document.  SourceError if it is none."""
-    return Reading(parse(feed.name, fetched, max_entries))
+    return Reading(parse(feed.name, fetched, poll.max_entries))

@@ -7,7 +7,7 @@ from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.lines import read_file, refuse_name
 from kdpo_daemon.facts.texts import clean
 from kdpo_daemon.feeds.folder import files_of, path_of
-from kdpo_daemon.feeds.kinds import Ask, Reading
+from kdpo_daemon.feeds.kinds import Poll, Reading
 from kdpo_daemon.records.intake import Feed, Fetched, Page
 
 
@@ -32,11 +32,10 @@ def read(
     feed: Feed,  # noqa: ARG001 - a kind's signature
     fetched: Fetched,
     page: Page,
-    max_entries: int,
-    ask: Ask,  # noqa: ARG001
+    poll: Poll,
 ) -> Reading:
     """Give an entry for each line of a file.  RefusedError if it cannot be read as a whole."""
     name = clean(path_of(page.url).name)
     refuse_name(name)
-    lines = read_file(name, fetched.body or b"", max_entries)
+    lines = read_file(name, fetched.body or b"", poll.max_entries)
     return Reading(lines.entries, refused=lines.refused)

@@ -17,7 +17,7 @@ from jsonpath_ng.ext.parser import parse as parse_path
 
 from kdpo_daemon.facts.tables import as_table, as_text, as_texts, refused
 from kdpo_daemon.facts.texts import clean, content_hash, without_markup
-from kdpo_daemon.feeds.kinds import Ask, Reading, as_json
+from kdpo_daemon.feeds.kinds import Poll, Reading, as_json
 from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page, RawFact
 
 #: What stands in a feed's URL for each of the values that its mapping lists.
@@ -54,20 +54,15 @@ def urls(feed: Feed) -> list[str]:
     return [feed.url.replace(PLACE, quote(value)) for value in values] or [feed.url]
 
 
-def read(
-    feed: Feed,
-    fetched: Fetched,
-    page: Page,
-    max_entries: int,
-    ask: Ask,  # noqa: ARG001 - a kind's signature
-) -> Reading:
+def read(feed: Feed, fetched: Fetched, page: Page, poll: Poll) -> Reading:
     """Give an entry for each value that reads otherwise than before.  SourceError: no JSON."""
     before = page.values
     document = as_json(feed.name, fetched.url, fetched.body or b"")
     found = dict(_facts(mapping_of(feed), page.url, document))
     changed = [key for key, fact in found.items() if before.get(key, fact.new) != fact.new]
-    late = frozenset(changed[max_entries:])
-    entries = [_entry(key, found[key], before[key], fetched.url) for key in changed[:max_entries]]
+    taken = changed[: poll.max_entries]
+    late = frozenset(changed[poll.max_entries :])
+    entries = [_entry(key, found[key], before[key], fetched.url) for key in taken]
     values = {key: fact.new for key, fact in found.items() if key not in late}
     return Reading(entries, {**before, **values})
 

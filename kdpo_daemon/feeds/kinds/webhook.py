@@ -3,7 +3,7 @@
 import re
 
 from kdpo_daemon.errors import SettingsError, SourceError
-from kdpo_daemon.feeds.kinds import Ask, Reading
+from kdpo_daemon.feeds.kinds import Poll, Reading
 from kdpo_daemon.records.intake import Feed, Fetched, Page
 
 #: Names that may stand in a URL's path and as a key file's name.
@@ -33,8 +33,7 @@ def read(
     feed: Feed,
     fetched: Fetched,  # noqa: ARG001 - a kind's signature
     page: Page,  # noqa: ARG001
-    max_entries: int,  # noqa: ARG001
-    ask: Ask,  # noqa: ARG001
+    poll: Poll,  # noqa: ARG001
 ) -> Reading:
     """Raise SourceError: it is never polled."""
     hint = "its publisher posts to it, see docs/feeds.md"
