@@ -5,7 +5,7 @@ as it stands before the batch; each step then runs the upper layers alone.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -117,13 +117,21 @@ class _Keepsake:
 class Keepsakes:
     """Prompts that must be answered as before."""
 
-    def __init__(self, model: EditedModel, prompts: Sequence[Sequence[int]], tokens: int) -> None:
+    def __init__(
+        self,
+        model: EditedModel,
+        prompts: Sequence[Sequence[int]],
+        tokens: int,
+        on_kept: Callable[[int], None],
+    ) -> None:
+        """Have the reference answer each prompt with `tokens` at most; tells how many are done."""
         self._model = model
         self._kept: list[_Keepsake] = []
         # alike in length, since answering pads each prompt to the longest
         ordered = sorted(prompts, key=len)
         for start in range(0, len(ordered), _ANSWERS):
             self._remember(ordered[start : start + _ANSWERS], tokens)
+            on_kept(len(self))
 
     def __len__(self) -> int:
         return len(self._kept)

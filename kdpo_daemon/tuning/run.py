@@ -124,11 +124,12 @@ def _trained(order: Order, ends: Sequence[int], tell: Tell) -> tuple[Step, Weigh
     model.edit(modules)
     # what is kept is the base's own word, so that drift does not add up over batches
     prompts = _kept_prompts(order)
-    keepsakes = Keepsakes(model, prompts, recipe.keep_tokens)
+    keepsakes = Keepsakes(model, prompts, recipe.keep_tokens, lambda done: tell({"kept": done}))
     if parent:
         model.rows[:], model.columns[:] = list(parent.rows), list(parent.columns)
     moments = keys.second_moment(model, keepsakes.texts, keepsakes.starts, recipe.answer_weight)
     lower = [keys.factor(one, recipe.ridge) for one in moments]
+    tell({"edited": len(lower)})
     slots = _add_slots(order, model, parent.slots if parent else (), ends, lower)
     lessons = Lessons(model, order.pairs, recipe)
     knobs = Knobs(model, lower)

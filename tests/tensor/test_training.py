@@ -73,7 +73,20 @@ def test_the_loss_falls_and_each_step_is_told(base: Path, tmp_path: Path) -> Non
 
     losses = [float(str(line["loss"])) for line in told if "loss" in line]
     assert losses[-1] < losses[0] / 4
-    assert {line["of"] for line in told} == {Recipe().steps}
+    assert {line["of"] for line in told if "step" in line} == {Recipe().steps}
+
+
+def test_there_are_signs_of_life_before_the_first_step(base: Path, tmp_path: Path) -> None:
+    told: list[dict[str, object]] = []
+    order = order_for(base, TAUGHT)
+    write_order(replace(order, keep=order.keep * 10), tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+
+    train(tmp_path, out, told.append)
+
+    first = next(place for place, line in enumerate(told) if line.get("step") == 1)
+    assert [line["kept"] for line in told[:first] if "kept" in line] == [48, 60]
 
 
 def test_peft_gives_the_logits_of_the_trainer(base: Path, first: Path) -> None:
