@@ -24,7 +24,7 @@ from kdpo_daemon.stages import Report, rollback
 from kdpo_daemon.store import adapters, audit, deployments, facts, feeds, probes
 from tests.servers import RealVllm, model_dir, settings_for
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(2400)]
 
 #: Entries of the demo feed that the story begins with.
 FACTS = 3
