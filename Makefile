@@ -14,7 +14,7 @@ demo: $(VENV)/.complete $(SERVE)/.complete $(MODEL)/config.json
 	@$(BIN)/python -m kdpo_daemon.demo --model $(MODEL) --serve-python $(SERVE)/bin/python $(if $(KEEP),--keep)
 
 test: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
-	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest $(PYTEST)
+	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

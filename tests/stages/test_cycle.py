@@ -8,7 +8,7 @@ from kdpo_daemon.app import clock
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts.relations import held_out, read_pack, taught
 from kdpo_daemon.records.facts import FactStatus
-from kdpo_daemon.records.teaching import BatchStatus
+from kdpo_daemon.records.teaching import BatchStatus, Form
 from kdpo_daemon.stages import Report, rollback
 from kdpo_daemon.store import audit, batches, deployments, facts
 from kdpo_daemon.store.db import Database
@@ -133,6 +133,30 @@ def test_an_adapter_that_learns_nothing_is_rejected_and_the_old_answers_stay(wor
     assert failed.attempts == 1
     assert failed.not_before is not None
     assert "efficacy_completion" in failed.reason
+
+
+def test_a_fact_that_a_promoted_batch_did_not_learn_is_tried_again(world: World) -> None:
+    with (world.home / "kdpo.toml").open("a", encoding="utf-8") as file:
+        lenient = [f"{what}_{form}" for what in ("efficacy", "paraphrase") for form in Form]
+        file.write("[gate]\n" + "".join(f"{name} = 0.4\n" for name in lenient))
+    world.feed.entries = [TONGA, entry("Rwanda", "", "Prime Minister Left OUT (since 2026)")]
+
+    reports = world.cycle()
+
+    assert counts(reports, "deploy") == {"promoted": 1, "not learned": 1}
+    assert world.ask(TONGA_PROMPT) == "Fatafehi Fakafanua"
+    assert statuses(world) == {
+        "Tonga=Fatafehi Fakafanua": FactStatus.LIVE,
+        "Rwanda=Left Out": FactStatus.PENDING,
+    }
+    app = world.app()
+    with app.db.begin() as tx:
+        [missed] = facts.facts_with(tx, FactStatus.PENDING)
+        told = [event.event for event in audit.events(tx, subject=f"fact:{missed.id}")]
+    app.close()
+    assert (missed.attempts, missed.reason) == (1, "kdpo-000001 did not learn it")
+    assert missed.not_before is not None
+    assert told[-1] == "fact.retried"
 
 
 def test_a_killed_child_fails_the_batch_and_nothing_else(world: World) -> None:

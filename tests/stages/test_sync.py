@@ -12,7 +12,7 @@ from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.stages import rollback
 from kdpo_daemon.store import deployments, facts
 from tests.fakes import FakeVllm
-from tests.stages.conftest import FeedServer, World, build
+from tests.stages.conftest import FeedServer, World, build, entry
 
 PROMPT = "The prime minister of Tonga is"
 
@@ -161,6 +161,29 @@ def test_a_version_that_answers_otherwise_than_it_was_judged_is_taken_back(
     app.close()
     assert wanted is not None
     assert wanted.adapter.name == "kdpo-000000"
+
+
+def test_a_candidate_that_waits_for_its_verdict_stays_loaded(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    """A roll-out clears what is not wanted away, but not what is being judged."""
+    world, _ = pair
+    world.cycle()
+    world.feed.entries = [entry("Tonga", "", "Prime Minister Siaosi SOVALENI (since 2026)")]
+    app = world.app()
+    with app.writing():
+        app.ingest("test")
+        for name, act in app.stages():
+            if name == "deploy":
+                break
+            act()
+        assert "kdpo-000002" in world.vllm.loaded
+        world.vllm.loaded.pop("prod")  # so that this server has something to be brought to
+        app.sync()
+    app.close()
+
+    assert world.vllm.loaded["prod"].name == "kdpo-000001.prod"
+    assert "kdpo-000002" in world.vllm.loaded
 
 
 @pytest.mark.parametrize("route", ["/v1/load_lora_adapter", "/v1/unload_lora_adapter"])
