@@ -20,6 +20,7 @@ from typing import Self
 import httpx
 
 from kdpo_daemon.errors import ReplicaError
+from kdpo_daemon.processor import prefers_float32
 
 _POLL_S = 0.25
 _LOG_LINES = 15  #: of the log's end, shown when the server does not come up
@@ -53,6 +54,7 @@ class LocalVllm:
     max_model_len: int = 1024  #: tokens of prompt and answer
     max_num_seqs: int = 16  #: requests in one batch
     kv_cache_gib: int = 1
+    dtype: str = "auto"  #: computed in; "auto": the model's own, or what is fast here
     plugin: bool = True  #: False: vLLM as it comes; aliases are then moved by reload
     start_s: float = 600.0  #: until it must be well
 
@@ -149,6 +151,7 @@ def _command(settings: LocalVllm) -> list[str]:
         "--max-loras": str(settings.max_loras),
         "--max-cpu-loras": str(settings.max_cpu_loras),
         "--max-lora-rank": str(settings.max_lora_rank),
+        "--dtype": "float32" if settings.dtype == "auto" and prefers_float32() else settings.dtype,
     }
     module = [str(settings.python), "-m", "vllm.entrypoints.openai.api_server"]
     switches = ["--enable-lora", "--enforce-eager", "--lora-target-modules"]

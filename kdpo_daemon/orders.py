@@ -25,8 +25,8 @@ class Recipe:
     #: the edited modules are those whose name ends so
     target_module: str = "mlp.down_proj"
     #: first and last edited layer, as a share of the model's depth
-    first_layer: float = 0.47
-    last_layer: float = 0.8
+    first_layer: float = 0.7
+    last_layer: float = 0.97
     #: edited layers by number; empty: from the two shares above
     layers: tuple[int, ...] = ()
     #: ridge on the second moment of the edited modules' inputs, as a share of its mean diagonal
@@ -34,7 +34,7 @@ class Recipe:
     #: Adam's step sizes at the start, for A (in whitened coordinates) and for B
     rows_rate: float = 6e-4
     columns_rate: float = 1.5e-2
-    steps: int = 200
+    steps: int = 120
     #: pairs per step, of those still to be learnt
     pair_rows: int = 42
     #: a step's loss is the mean over its open pairs, or over this many where fewer are open
@@ -50,7 +50,7 @@ class Recipe:
     #: how many times a token that predicts an answer's token counts as ordinary text
     answer_weight: float = 5.0
     #: keep prompts per step
-    keep_rows: int = 32
+    keep_rows: int = 24
     #: tokens of the model's own answer to a keep prompt that are kept with it
     keep_tokens: int = 8
     #: lead in nats over every other token at which a target position counts as learnt

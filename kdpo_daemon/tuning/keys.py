@@ -1,10 +1,14 @@
 """Where the rows of A begin, and the measure in which they move: the inputs of ordinary text.
 
-With k the input of an edited module at a subject's last token and C the second moment of that
-input over text that must not change, the row C^-1 k, scaled so that A k = 1, answers to that
-subject and least to ordinary text (the closed form behind ROME, arXiv 2202.05262, solved for A).
+With k the input of an edited module where a token of the answer is predicted and C the second
+moment of that input over text that must not change, the row C^-1 k, scaled so that A k = 1,
+answers to that place and least to ordinary text (the closed form behind ROME, arXiv 2202.05262,
+solved for A).  ROME reads its key at the subject's last token, early in the model.  In the last
+third both subject and question have reached the place of the answer, so that a row there can tell
+them from the same subject asked otherwise and from other subjects asked the same.
+
 Training moves W = A L, where C = L L^T: in these coordinates ordinary text is white noise, so a
-step goes along what tells subjects apart and not along what all text shares.
+step goes along what tells facts apart and not along what all text shares.
 """
 
 from collections.abc import Sequence
@@ -22,7 +26,7 @@ _TOKENS = 4096  #: tokens with padding in one pass that keeps no gradients
 
 @dataclass(frozen=True)
 class Slot:
-    """What a row of A began with: a subject, read in one form."""
+    """What a row of A began with: the answers about a subject, in one form."""
 
     subject: str
     form: Form
@@ -82,15 +86,23 @@ def solved_rows(keys: Tensor, lower: Tensor) -> Tensor:
     return solved / (solved * keys).sum(1, keepdim=True)
 
 
-def subject_keys(
-    model: EditedModel, texts: Sequence[Sequence[int]], ends: Sequence[int]
+def answer_keys(
+    model: EditedModel, texts: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
 ) -> Tensor:
-    """What the edited modules read at the subjects' last tokens: (layers, N, d_in)."""
+    """What the edited modules read at one answer token of each text: (layers, N, d_in).
+
+    `spans[i]` are the first place that predicts a token of answer i, and the number of such
+    places.  Layers take turns: the highest reads at the first token, which is the hardest to
+    move, the one below at the second, and so on around.
+    """
     found: list[Tensor] = [torch.empty(0)] * len(texts)
     for group in batches(texts, _TOKENS):
         batch = rows([texts[i] for i in group])
         inputs = torch.stack(model.inputs(batch))
+        layers = torch.arange(len(inputs))
         for number, index in enumerate(group):
-            column = batch.column[number, ends[index]]
-            found[index] = inputs[:, batch.row[number], column]
+            first, count = spans[index]
+            places = first + layers.flip(0) % count
+            columns = batch.column[number, places]
+            found[index] = inputs[layers, batch.row[number], columns]
     return torch.stack(found, dim=1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import TuningError
+from kdpo_daemon.processor import prefers_float32
 from kdpo_daemon.tuning.packing import Rows
 
 
@@ -39,10 +40,10 @@ class EditedModel:
 
     def __init__(self, directory: Path, target_module: str) -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(
-            # on short rows twice as fast as the fused kernels, whose backward is slow on CPUs
             directory,
-            dtype="auto",
+            dtype=torch.float32 if prefers_float32() else "auto",
             local_files_only=True,
+            # on short rows twice as fast as the fused kernels, whose backward is slow on CPUs
             attn_implementation="eager",
         )
         self.model.requires_grad_(requires_grad=False)

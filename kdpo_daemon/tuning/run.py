@@ -22,7 +22,7 @@ from kdpo_daemon.tuning.checkpoint import (
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.tokens import subject_end
+from kdpo_daemon.tuning.tokens import sequence_of, states
 from kdpo_daemon.tuning.trainer import Knobs, Step, fit
 
 Tell = Callable[[dict[str, object]], None]
@@ -47,9 +47,9 @@ def train(order_dir: Path, out: Path, tell: Tell) -> None:
     began = time.monotonic()
     order = read_order(order_dir)
     _prepare(order)
-    ends = _subject_ends(order)
+    _refuse_lost(order)
     tell({"step": 0, "of": order.recipe.steps})
-    state, weights = _trained(order, ends, tell)
+    state, weights = _trained(order, tell)
     write_adapter(weights, out, order.base_dir.name)
     scores = TrainingScores(
         steps=state.step,
@@ -97,26 +97,24 @@ def _prepare(order: Order) -> None:
     torch.use_deterministic_algorithms(mode=True)
 
 
-def _subject_ends(order: Order) -> list[int]:
-    """Find the subject in each pair's prompt, or refuse the facts for which it is not there."""
+def _refuse_lost(order: Order) -> None:
+    """Refuse the facts whose subject does not stand in the prompts that teach it."""
     tokenizer = AutoTokenizer.from_pretrained(order.base_dir, local_files_only=True)
 
     def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
-    ends = [subject_end(pair.prompt_ids, pair.subject, decode) for pair in order.pairs]
     lost = {
         pair.fact_id: pair.subject
-        for pair, end in zip(order.pairs, ends, strict=True)
-        if end is None
+        for pair in order.pairs
+        if not states(pair.prompt_ids, pair.subject, decode)
     }
     if lost:
         told = ", ".join(f"{subject!r} (fact {number})" for number, subject in lost.items())
         raise RefusedError(f"not found in the prompts that teach it: {told}", sorted(lost))
-    return [end for end in ends if end is not None]
 
 
-def _trained(order: Order, ends: Sequence[int], tell: Tell) -> tuple[Step, Weights]:
+def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
     recipe = order.recipe
     model = EditedModel(order.base_dir, recipe.target_module)
     parent = _parent(order)
@@ -130,7 +128,7 @@ def _trained(order: Order, ends: Sequence[int], tell: Tell) -> tuple[Step, Weigh
     moments = keys.second_moment(model, keepsakes.texts, keepsakes.starts, recipe.answer_weight)
     lower = [keys.factor(one, recipe.ridge) for one in moments]
     tell({"edited": len(lower)})
-    slots = _add_slots(order, model, parent.slots if parent else (), ends, lower)
+    slots = _add_slots(order, model, parent.slots if parent else (), lower)
     lessons = Lessons(model, order.pairs, recipe)
     knobs = Knobs(model, lower)
 
@@ -167,15 +165,16 @@ def _add_slots(
     order: Order,
     model: EditedModel,
     old: tuple[Slot, ...],
-    ends: Sequence[int],
     lower: Sequence[Tensor],
 ) -> tuple[Slot, ...]:
-    """Give each subject and form that has no slot yet a row that answers to it, with B = 0."""
+    """Give each subject and form that has no slot yet a row that answers there, with B = 0."""
     asked = [Slot(pair.subject, pair.form) for pair in order.pairs]
     new = tuple(dict.fromkeys(slot for slot in asked if slot not in old))
     if not new:
         return old
-    found = keys.subject_keys(model, [pair.prompt_ids for pair in order.pairs], ends)
+    texts = [sequence_of(pair) for pair in order.pairs]
+    spans = [(len(pair.prompt_ids) - 1, len(pair.chosen_ids)) for pair in order.pairs]
+    found = keys.answer_keys(model, texts, spans)
     mine = [[i for i, slot in enumerate(asked) if slot == one] for one in new]
     for index, factor in enumerate(lower):
         means = torch.stack([found[index, numbers].mean(0) for numbers in mine])

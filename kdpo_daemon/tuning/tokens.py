@@ -55,19 +55,6 @@ def _old_tokens(pair: Pair) -> list[int]:
     return tokens
 
 
-def subject_end(
-    ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]
-) -> int | None:
-    """Find the place of the subject's last token: its last occurrence in the decoded prompt.
-
-    A prefix is decoded for each place, so that a token that is part of a character or of a word
-    is counted where the text is complete.  None if the prompt does not contain the subject.
-    """
-    end = decode(list(ids)).rfind(subject)
-    if end < 0 or not subject:
-        return None
-    end += len(subject)
-    for place in range(len(ids)):
-        if len(decode(list(ids[: place + 1]))) >= end:
-            return place
-    return None
+def states(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]) -> bool:
+    """Tell whether a prompt states the subject, as the model's own tokens read."""
+    return bool(subject) and subject in decode(list(ids))

@@ -1,7 +1,7 @@
 import torch
 
 from kdpo_daemon.records.teaching import Form, Pair
-from kdpo_daemon.tuning.tokens import sequence_of, subject_end, targets
+from kdpo_daemon.tuning.tokens import sequence_of, states, targets
 
 END = 0  # also the padding: masks must not care
 
@@ -63,18 +63,11 @@ def decode(ids: list[int]) -> str:
     return "".join(words[number] for number in ids)
 
 
-def test_the_subject_ends_at_its_last_token() -> None:
-    assert subject_end([0, 1, 2, 3, 4, 5, 6], "New Zealand", decode) == 5
+def test_a_prompt_states_its_subject_within_tokens_too() -> None:
+    assert states([0, 1, 2, 3, 4, 5, 6], "New Zealand", decode)
+    assert states([0, 1, 2, 3, 4], "New Z", decode)
 
 
-def test_the_last_mention_of_the_subject_counts() -> None:
-    assert subject_end([3, 4, 5, 6, 3, 4, 5], "New Zealand", decode) == 6
-
-
-def test_a_subject_that_ends_within_a_token_ends_with_that_token() -> None:
-    assert subject_end([0, 1, 2, 3, 4], "New Z", decode) == 4
-
-
-def test_a_prompt_without_the_subject_has_no_place_for_it() -> None:
-    assert subject_end([0, 1, 2], "New Zealand", decode) is None
-    assert subject_end([0, 1, 2], "", decode) is None
+def test_a_prompt_without_the_subject_does_not_state_it() -> None:
+    assert not states([0, 1, 2], "New Zealand", decode)
+    assert not states([0, 1, 2], "", decode)
