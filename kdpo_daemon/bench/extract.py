@@ -20,8 +20,8 @@ from pathlib import Path
 from kdpo_daemon.errors import ReplicaError, SourceError
 from kdpo_daemon.facts import by_model
 from kdpo_daemon.facts.by_pattern import claims_by_pattern
-from kdpo_daemon.facts.names import same_spelling, same_value
 from kdpo_daemon.facts.relations import Pack
+from kdpo_daemon.facts.spelling import same_spelling, same_value
 from kdpo_daemon.feeds.entries import entries_of
 from kdpo_daemon.records.intake import Claim, Entry, Fetched, Quoted
 from kdpo_daemon.serving.extractor import Extractor

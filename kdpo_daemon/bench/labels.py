@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from kdpo_daemon.bench.factbook import RELATIONS
-from kdpo_daemon.facts.names import same_spelling, same_value
 from kdpo_daemon.facts.relations import Pack, ValueKind
+from kdpo_daemon.facts.spelling import same_spelling, same_value
 from kdpo_daemon.records.intake import Ruling
 from kdpo_daemon.records.stories import Evidence
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatch
 
-from kdpo_daemon.facts.names import read_holder, same_spelling, shares_words
+from kdpo_daemon.facts.names import read_holder
 from kdpo_daemon.facts.relations import Pack, Relation, ValueKind
 from kdpo_daemon.facts.sources import (
     SourcePolicy,
@@ -26,6 +26,7 @@ from kdpo_daemon.facts.sources import (
     too_fresh,
     wavering,
 )
+from kdpo_daemon.facts.spelling import same_spelling, shares_words
 from kdpo_daemon.records.facts import Decision, Fact, Slot, Standing
 from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling, Trust
 

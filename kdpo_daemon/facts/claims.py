@@ -7,9 +7,13 @@ explicitly (see docs/feed-format.md); does not extract facts from free text.
 from collections.abc import Callable
 from datetime import datetime
 
-from kdpo_daemon.facts.names import Reading, read_date, read_holder, read_plain, same_holder
+from kdpo_daemon.facts.dates import read_date
+from kdpo_daemon.facts.names import Reading, read_holder, read_plain, same_holder
+from kdpo_daemon.facts.quantities import read_quantity
 from kdpo_daemon.facts.relations import Pack, ValueKind
 from kdpo_daemon.records.intake import Claim, Entry, RawFact
+
+_READERS = {ValueKind.HOLDER: read_holder, ValueKind.QUANTITY: read_quantity}
 
 
 def claims_of(entry: Entry, pack: Pack) -> list[Claim]:
@@ -41,6 +45,7 @@ def claim_of(fact: RawFact, published_at: datetime | None, pack: Pack) -> Claim:
 
 def _reader(fact: RawFact, pack: Pack) -> Callable[[str], Reading]:
     known = pack.relations.get(fact.relation)
+    if known:
+        return _READERS.get(known.value, read_plain)
     # a relation without templates may get some later: until then the value's own form decides
-    holder = known.value is ValueKind.HOLDER if known else "(since" in fact.new
-    return read_holder if holder else read_plain
+    return read_holder if "(since" in fact.new else read_plain

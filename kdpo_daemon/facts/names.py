@@ -7,13 +7,13 @@ object and a note, so that the claim is held instead of guessed.  Does not know 
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from difflib import SequenceMatcher
+from datetime import datetime, timedelta
 from itertools import product
 
+from kdpo_daemon.facts.dates import date_in
+from kdpo_daemon.facts.spelling import PARTICLE, nearly, same_value, words_of
 from kdpo_daemon.facts.titles import APOSTROPHES, MARKS, MODIFIERS, is_title_word, split_titles
 
 
@@ -34,11 +34,6 @@ _REST = re.compile(
     r"|,?\s*\(?\b(?:note\b|represented by|resigned\b|in caretaker"
     r"|is the\b|is effectively\b|serv(?:ing|es) as|since\b)"
 )
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-# `2 July 2024`, `July 2, 2024`, `July 2024`, `since 2024`
-_DATE = re.compile(
-    rf"(?:(?:(\d{{1,2}}) )?\b({'|'.join(_MONTHS)})[a-z]*\.?(?: (\d{{1,2}}),)?|since) (\d{{4}})\b"
-)
 _BORN = re.compile(r"\bborn [^;,()]*")
 # Of the first holder, not of those in the notes.
 _ALSO = re.compile(r"^([^;(]*?)\s*[;,(]?\s*\balso spelled ([^;,()]+)[,)]?")
@@ -54,10 +49,6 @@ _IN_LANGUAGES = re.compile(r"(.+) in [A-Z]\w+ \([^()]+ in [A-Z]\w+\)$")
 _VERB = re.compile(r"\b(?:is|are|was|were|does|do|did|has|have|had|will)\b")
 _NOTHING = re.compile(r"none|n/?a|vacant|unknown|not (?:available|applicable)", re.IGNORECASE)
 _UNSURE = re.compile(rf"\b(?:{MODIFIERS})\b", re.IGNORECASE)
-# Words of a name that are written small.
-_PARTICLE = re.compile(
-    "a[ltnsd]|bint?|ibni?|bte|d[aeiou]|das|dos|del|della|de[rn]|van|von|te[nr]|[yei]|ould|zu|a[vf]"
-)
 # `Tu'ipelehake` and `Sa'ar` go on small, `O'Neill`, `N'Diaye` and `Dell'Utri` do not.
 _WITHIN = re.compile(rf"(?!ll)\w{{2}}[{APOSTROPHES}](?:\w[{APOSTROPHES}])*$", re.IGNORECASE)
 _NUMERAL = re.compile(r"[IVX]+")
@@ -125,15 +116,6 @@ def read_plain(raw: str) -> Reading:
     return Reading(_fold_spaces(values[0]).strip(" ;,."))
 
 
-def read_date(text: str) -> datetime | None:
-    """Give the day that a text names, as `2 July 2024`, `July 2024` or an ISO 8601 date."""
-    try:
-        day = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return _since(text)
-    return day.replace(tzinfo=UTC) if day.tzinfo is None else day.astimezone(UTC)
-
-
 def _fold_spaces(text: str) -> str:
     return " ".join(text.split())
 
@@ -146,15 +128,7 @@ def _plain(raw: str) -> str:
 
 
 def _since(text: str) -> datetime | None:
-    found = _DATE.search(_BORN.sub("", text))
-    if found is None:
-        return None
-    day, month, late_day, year = found.groups()
-    month_number = _MONTHS.index(month or "Jan") + 1
-    try:
-        return datetime(int(year), month_number, int(day or late_day or 1), tzinfo=UTC)
-    except ValueError:
-        return None
+    return date_in(_BORN.sub("", text))
 
 
 def _name_words(name: str) -> list[str]:
@@ -164,7 +138,7 @@ def _name_words(name: str) -> list[str]:
         return []
     cased = [_cased(word, first=n == 0) for n, word in enumerate(words)]
     named = [_starts_like_a_name(word) for word in cased]
-    good = all(n or _PARTICLE.fullmatch(w) for n, w in zip(named, cased, strict=True))
+    good = all(n or PARTICLE.fullmatch(w) for n, w in zip(named, cased, strict=True))
     return cased if good and any(named) else []
 
 
@@ -176,7 +150,7 @@ def _starts_like_a_name(word: str) -> bool:
 
 def _cased(word: str, *, first: bool) -> str:
     """`SCHOOF` -> `Schoof`, `O'NEILL` -> `O'Neill`, `DE` -> `de`; `XIV` stays unless first."""
-    if word.isupper() and not first and _PARTICLE.fullmatch(word.lower()):
+    if word.isupper() and not first and PARTICLE.fullmatch(word.lower()):
         return word.lower()
     if _NUMERAL.fullmatch(word) and not first:
         return word
@@ -192,27 +166,7 @@ def _cased_piece(piece: str, before: str) -> str:
     return piece.capitalize() if piece.isupper() else piece
 
 
-# How alike two words are (difflib ratio) to count as one word respelled.  Measured on the
-# Factbook's changes of name among heads of state, heads of government and ambassadors, 2014 to
-# 2026: at 0.85 it finds 97 respellings and takes no change of holder for one; at 0.80 Li Keqiang
-# and Li Qiang become one, but not if the words begin alike: that finds 27 more and no change; at
-# 0.75 Arif Alvi and Asif Ali Zardari become one.  A respelling that is missed costs a needless
-# edit, a change that is missed is lost: so strict values.
-_NEARLY, _NEARLY_FROM_THE_START = 0.85, 0.80
 _SAME_WEEK = timedelta(days=7)
-_LETTERS = str.maketrans("øłđðıŀ", "olddil", "'`\u2018\u2019\u02bb\u02bc")
-
-
-def same_value(one: str, other: str) -> bool:
-    """True when two names are spellings of one: as `same_spelling`, and near-spellings.
-
-    The first names must be nearly equal, and every further word of the shorter name must have
-    its like in the longer one, in the same order: a middle name may come and go.
-    """
-    if same_spelling(one, other):
-        return True
-    short, long = sorted((_folded_words(one), _folded_words(other)), key=len)
-    return len(short) >= 2 and _nearly(short[0], long[0]) and _all_in_order(short[1:], long[1:])
 
 
 def same_holder(one: Reading, other: Reading) -> bool:
@@ -228,37 +182,8 @@ def same_holder(one: Reading, other: Reading) -> bool:
         return True
     if not (one.since and other.since) or abs(one.since - other.since) > _SAME_WEEK:
         return False
-    short, long = sorted((_folded_words(one.object), _folded_words(other.object)), key=len)
-    alike = sum(any(_nearly(word, candidate) for candidate in long) for word in short)
-    return 2 * alike >= len(short)
-
-
-def same_spelling(one: str, other: str) -> bool:
-    """True when two values differ in case, accents, hyphens, particles and marks at most."""
-    mine, theirs = _folded_words(one), _folded_words(other)
-    numbers = any(c.isdigit() for c in one + other)  # 1.2 is not 12
-    return mine == theirs if numbers else "".join(mine) == "".join(theirs)
-
-
-def shares_words(one: str, other: str) -> bool:
-    """True when two descriptions have half of all their words in common, or more."""
-    mine, theirs = set(_folded_words(one)), set(_folded_words(other))
-    return 2 * len(mine & theirs) >= len(mine | theirs)
-
-
-def _folded_words(text: str) -> list[str]:
-    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
-    letters = "".join(c for c in decomposed if not unicodedata.combining(c))
-    words = re.findall(r"\w+", letters)
-    return [word for word in words if not _PARTICLE.fullmatch(word)] or words
-
-
-def _nearly(one: str, other: str) -> bool:
-    enough = _NEARLY_FROM_THE_START if one[0] == other[0] else _NEARLY
-    return one == other or SequenceMatcher(None, one, other).ratio() >= enough
-
-
-def _all_in_order(short: Sequence[str], long: Sequence[str]) -> bool:
-    """Say whether each word of `short` is found in `long`, in the same order."""
-    rest = iter(long)
-    return all(any(_nearly(word, candidate) for candidate in rest) for word in short)
+    short, long = sorted((words_of(one.object), words_of(other.object)), key=len)
+    alike = [at for at, word in enumerate(short) if any(nearly(word, one) for one in long)]
+    # who share nothing but a given name are two: `Michael Strong`, then `Michael Ratney`
+    namesakes = alike == [0] and len(short) > 1 and nearly(short[0], long[0])
+    return 2 * len(alike) >= len(short) and not namesakes

@@ -6,12 +6,17 @@ import re
 import unicodedata
 from hashlib import sha256
 
+from ftfy import TextFixerConfig, fix_encoding
+from ftfy.badness import is_bad
+
 from kdpo_daemon.records.intake import RawFact
 
 #: Longest title, value, name and date that is kept; the rest of a longer one is cut off.
 MAX_LINE = 600
 #: Longest summary that is kept.
 MAX_SUMMARY = 4000
+# a lone control character is a line break of sorts, and no letter
+_MENDING = TextFixerConfig(fix_c1_controls=False, explain=False)
 # Zero-width joiner and non-joiner are part of Persian and Indic words.
 _JOINERS = "\u200c\u200d"
 
@@ -21,6 +26,17 @@ def clean(text: str, longest: int = MAX_LINE) -> str:
     # twice the length is enough after folding spaces, and bounds the work on a huge text
     kept = (" " if c.isspace() else c for c in text[: 2 * longest] if _visible(c))
     return " ".join("".join(kept).split())[:longest].rstrip()
+
+
+def readable(text: str, longest: int = MAX_LINE) -> str:
+    """As `clean`, and mend what was decoded wrongly before it came here: `SÃ£o TomÃ©`.
+
+    For words only: ids, addresses and the like are compared with what they were.
+    """
+    begin = text[: 2 * longest]
+    # control characters may be half of a letter, so this comes first
+    wrong = not begin.isascii() and is_bad(begin)
+    return clean(fix_encoding(begin, _MENDING) if wrong else begin, longest)
 
 
 def without_markup(markup: str) -> str:

@@ -17,7 +17,14 @@ from urllib.parse import urljoin
 import feedparser
 
 from kdpo_daemon.errors import SourceError
-from kdpo_daemon.facts.texts import MAX_LINE, MAX_SUMMARY, clean, content_hash, without_markup
+from kdpo_daemon.facts.texts import (
+    MAX_LINE,
+    MAX_SUMMARY,
+    clean,
+    content_hash,
+    readable,
+    without_markup,
+)
 from kdpo_daemon.feeds.jsonfeed import PREFIX, is_json, items_of
 from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 
@@ -104,8 +111,8 @@ def _prefix(namespaces: Mapping[str, str]) -> str | None:
 
 
 def _entry(found: Mapping[str, object], prefix: str | None, base: str) -> Entry:
-    title = clean(_text(found, "title"))
-    summary = clean(_text(found, "summary"), MAX_SUMMARY)
+    title = readable(_text(found, "title"))
+    summary = readable(_text(found, "summary"), MAX_SUMMARY)
     link = _link(found.get("link"), base)
     fact = _fact(found, prefix) if prefix else None
     key = _key(str(found.get("id") or "")) or link
@@ -131,7 +138,7 @@ def _key(raw: str) -> str:
 
 def _fact(found: Mapping[str, object], prefix: str) -> RawFact | None:
     def said(name: str) -> str:
-        return clean(str(found.get(f"{prefix}_{name}") or ""))
+        return readable(str(found.get(f"{prefix}_{name}") or ""))
 
     subject, relation, new = said("subject"), said("relation"), said("new")
     if not (subject and relation and new):

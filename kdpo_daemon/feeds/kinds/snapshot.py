@@ -16,7 +16,7 @@ from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext.parser import parse as parse_path
 
 from kdpo_daemon.facts.tables import as_table, as_text, as_texts, refused
-from kdpo_daemon.facts.texts import clean, content_hash, without_markup
+from kdpo_daemon.facts.texts import clean, content_hash, readable, without_markup
 from kdpo_daemon.feeds.kinds import Poll, Reading, as_json
 from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page, RawFact
 
@@ -131,7 +131,7 @@ def _text(path: str, thing: object) -> str:
     """Give the values at a path as one clean text without markup; "" where there is none."""
     values = (match.value for match in _compiled(path).find(thing))
     plain = (str(value) for value in values if isinstance(value, str | int | float))
-    texts = (clean(without_markup(value)) for value in plain)
+    texts = (readable(without_markup(value)) for value in plain)
     joined = "; ".join(filter(None, texts))
     return "" if joined.lower() in {"none", "n/a", "na"} else joined
 

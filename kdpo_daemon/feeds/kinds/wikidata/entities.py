@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdpo_daemon.errors import SourceError
-from kdpo_daemon.facts.texts import clean
+from kdpo_daemon.facts.texts import clean, readable
 from kdpo_daemon.feeds.kinds import Ask, as_json
 from kdpo_daemon.feeds.kinds.wikidata.statements import Json
 from kdpo_daemon.feeds.kinds.wikidata.watch import PLACE
@@ -97,5 +97,5 @@ class Names:
             raise
 
     def _name(self, said: Json) -> str:
-        name = clean(str(said["value"]))
+        name = readable(str(said["value"]))
         return "" if _ID.fullmatch(name) else name
