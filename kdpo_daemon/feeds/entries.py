@@ -8,6 +8,7 @@ Does not clean values, and does not bound its own time: that is `parse`.
 
 import calendar
 import io
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from kdpo_daemon.facts.texts import (
     readable,
     without_markup,
 )
-from kdpo_daemon.feeds.jsonfeed import PREFIX, is_json, items_of
+from kdpo_daemon.feeds.jsonfeed import PREFIX, flooded, is_json, items_of
 from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 
 #: The namespace of the elements that carry a fact.
@@ -33,6 +34,9 @@ NAMESPACE = "urn:kdpo:facts:1"
 
 #: A document with so many times the entries that are read is refused before it is parsed.
 _FAR_TOO_MANY = 100
+
+# under any prefix, and in capitals: feedparser reads these too
+_START_OF_ENTRY = re.compile(rb"<(?:[\w.-]{1,40}:)?(?:item|entry)[\s/>]", re.IGNORECASE)
 
 _HINT = "check that its URL is that of an RSS, Atom or JSON Feed document"
 
@@ -60,7 +64,7 @@ def _found(
     """Give what feedparser, or our reader of JSON Feed, finds, and the prefix of facts in it."""
     body = fetched.body or b""
     if is_json(body):
-        return list(items_of(feed_name, body)), PREFIX
+        return items_of(feed_name, body, max_entries * _FAR_TOO_MANY), PREFIX
     _refuse_entities(feed_name, body)
     _refuse_floods(feed_name, body, max_entries * _FAR_TOO_MANY)
     # without a content-location: ids would be resolved against it, and change when the URL does
@@ -84,13 +88,9 @@ def _refuse_entities(feed_name: str, body: bytes) -> None:
 
 def _refuse_floods(feed_name: str, body: bytes, most: int) -> None:
     # feedparser reads all entries before we can stop it: 0.15 ms for each
-    entries = max(body.count(b"<item"), body.count(b"<entry"))
+    entries = sum(1 for _ in _START_OF_ENTRY.finditer(body.replace(b"\0", b"")))
     if entries > most:
-        raise SourceError(
-            f"has about {entries} entries, more than {most}",
-            subject=f"feed {feed_name}",
-            hint="ask its publisher for a document with the newest ones only",
-        )
+        raise flooded(feed_name, entries, most)
 
 
 def _is_broken(document: Mapping[str, object]) -> bool:
