@@ -10,7 +10,9 @@ import calendar
 import io
 import re
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import urljoin
@@ -32,6 +34,8 @@ from kdpo_daemon.records.intake import Entry, Fetched, RawFact
 #: The namespace of the elements that carry a fact.
 NAMESPACE = "urn:kdpo:facts:1"
 
+#: Characters of a content's hash that tell entries with one id apart.
+_MARK = 16
 #: A document with so many times the entries that are read is refused before it is parsed.
 _FAR_TOO_MANY = 100
 
@@ -42,8 +46,9 @@ _HINT = "check that its URL is that of an RSS, Atom or JSON Feed document"
 
 
 def entries_of(feed_name: str, fetched: Fetched, max_entries: int) -> list[Entry]:
-    """Give the entries of a document, in its order, at most `max_entries`, each key once.
+    """Give the entries of a document, in its order, at most `max_entries`, each with its own key.
 
+    Entries that share an id are known by what they say as well: none may hide another.
     A document that is not well-formed gives what could be read of it, if that is any entry.
 
     Raises:
@@ -51,11 +56,22 @@ def entries_of(feed_name: str, fetched: Fetched, max_entries: int) -> list[Entry
 
     """
     found, prefix = _found(feed_name, fetched, max_entries)
-    entries: dict[str, Entry] = {}
-    for one in found[:max_entries]:
-        entry = _entry(one, prefix, fetched.url)
-        entries.setdefault(entry.key, entry)
-    return list(entries.values())
+    return _told_apart([_entry(one, prefix, fetched.url) for one in found[:max_entries]])
+
+
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Give each entry a key of its own, which does not depend on the order of the document."""
+    times = Counter(entry.key for entry in entries)
+    seen: Counter[str] = Counter()
+    apart: dict[str, Entry] = {}
+    for entry in entries:
+        key = entry.key
+        if times[key] > 1:
+            seen[entry.content_hash] += 1
+            mark = f"{entry.content_hash[-_MARK:]} {seen[entry.content_hash]}"
+            key = f"{key[: MAX_LINE - 2 * _MARK]} {mark}"
+        apart.setdefault(key, replace(entry, key=key))
+    return list(apart.values())
 
 
 def _found(

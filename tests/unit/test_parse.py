@@ -110,15 +110,38 @@ def test_items_with_neither_id_nor_link_are_known_by_what_they_say() -> None:
     assert one.key != other.key
 
 
-def test_a_key_that_comes_twice_is_read_once_and_the_first_counts() -> None:
-    entries = read(
-        rss(
-            "<item><guid>1</guid><title>a</title></item><item><guid>2</guid></item>"
-            "<item><guid>1</guid><title>b</title></item>"
-        )
-    )
+def colliding(*titles: str) -> str:
+    items = "".join(f"<item><guid>1</guid><title>{title}</title></item>" for title in titles)
+    return rss(items + "<item><guid>2</guid></item>")
 
-    assert [(entry.key, entry.title) for entry in entries] == [("1", "a"), ("2", "")]
+
+def test_entries_whose_ids_collide_are_all_read_and_none_hides_another() -> None:
+    entries = read(colliding("a", "b"))
+
+    assert [entry.title for entry in entries] == ["a", "b", ""]
+    assert len({entry.key for entry in entries}) == 3
+    assert entries[2].key == "2"
+
+
+def test_the_key_of_an_entry_with_a_shared_id_does_not_depend_on_the_others() -> None:
+    first, later = read(colliding("a", "b")), read(colliding("c", "b", "a"))
+
+    keys = {entry.title: entry.key for entry in later}
+    assert all(keys[entry.title] == entry.key for entry in first)
+
+
+def test_an_entry_that_is_listed_twice_is_read_twice_and_stays_the_same() -> None:
+    one, other, _ = read(colliding("a", "a"))
+
+    assert one.key != other.key
+    assert [one, other] == read(colliding("a", "a"))[:2]
+
+
+def test_an_id_made_up_to_collide_with_a_key_of_ours_does_no_harm() -> None:
+    (key, *_) = (entry.key for entry in read(colliding("a", "b")))
+    forged = colliding("a", "b").replace("<guid>2<", f"<guid>{key}<")
+
+    assert len(read(forged)) == 2
 
 
 def test_the_hash_leaves_the_date_out_and_nothing_else() -> None:

@@ -65,6 +65,13 @@ def test_a_value_that_vanishes_and_comes_back_is_no_change() -> None:
     assert facts(ONE, there, gone, there) == [[], [], []]
 
 
+def test_a_document_of_far_too_many_things_is_refused_before_it_is_read() -> None:
+    flood = {"countries": [{"name": "Utopia", "head": "Ada"}] * 301}
+
+    with pytest.raises(SourceError, match="tells of 301 things"):
+        read(MANY, flood, limit=3)
+
+
 def test_none_is_no_value() -> None:
     assert facts(ONE, {"name": "U", "head": "Ada"}, {"name": "U", "head": "none"}) == [[], []]
 
