@@ -34,13 +34,24 @@ _REST = re.compile(
     r"|,?\s*\(?\b(?:note\b|represented by|resigned\b|in caretaker"
     r"|is the\b|is effectively\b|serv(?:ing|es) as|since\b)"
 )
-_BORN = re.compile(r"\bborn [^;,()]*")
+# Dates that are not when the office began.
+_ELSEWHEN = re.compile(r"\b(?:born|until|till|through|expires|ending) [^;,()]*")
 # Of the first holder, not of those in the notes.
 _ALSO = re.compile(r"^([^;(]*?)\s*[;,(]?\s*\balso spelled ([^;,()]+)[,)]?")
 _SEVERAL = re.compile(r"\bco-?(?:chiefs?|princes?)\b", re.IGNORECASE)
 _NOT_YET = re.compile(r"\w[- ](?:elect|designate)\b", re.IGNORECASE)
 _FORMER = re.compile(r"(?:formerly|previously|former)\b", re.IGNORECASE)
 _NO_LONGER = "says what held before"
+# Of the holder, so at the beginning or in the parenthesis; notes tell of others.
+_OUT = re.compile(
+    r"(?:^|[^()]*\((?:\w+ )?)(?:suspended|impeached|deposed|ousted|overthrown|dismissed)\b",
+    re.IGNORECASE,
+)
+_UNKNOWN = re.compile(
+    r"(?:t\.?b\.?[acd]\.?|to be \w+|n/?a|unknown|disputed|nobody|no one)\.?", re.IGNORECASE
+)
+# `SCHOOF, Dick`; `Bolt, Jamaica` looks alike, but for the capitals
+_FAMILY_FIRST = re.compile(r"([^\s,]+), ((?:[A-Z][\w.'-]*)(?: [A-Z][\w.'-]*){0,2})$")
 # Another holder of the same rank; the first one's part has dates and representatives of its own.
 _ANOTHER = re.compile(r"[;,]? and (?=(?:\w+ )?co-?princes?\b)", re.IGNORECASE)
 # A name in two languages, `Chisinau in Romanian (Kishinev in Russian)`.
@@ -66,7 +77,7 @@ def read_holder(raw: str) -> Reading:
     first = text.split(";")[0]
     since = _since(first[first.find("since") :]) or _since(first)
     role, name = _holders(heads)
-    why = _nobody(heads[0])
+    why = _nobody(heads[0], first)
     if why or not name:
         several = " and " in heads[0] or _SEVERAL.search(heads[0])
         unread = "several holders" if several else "cannot be read as a name"
@@ -76,10 +87,17 @@ def read_holder(raw: str) -> Reading:
     return Reading(name, role, since, ", ".join(sorted(modifiers)), others)
 
 
-def _nobody(head: str) -> str:
-    """Say why a value names nobody who is in office; "" if it may."""
+def _nobody(head: str, first: str) -> str:
+    """Say why a value names nobody who is in office; "" if it may.
+
+    `head` is the name with its titles, `first` also what is said of it.
+    """
     if re.search(r"\b(?:vacant|none)\b", head, re.IGNORECASE):
         return "vacant"
+    if _UNKNOWN.fullmatch(head):
+        return "not known"
+    if _OUT.match(first):
+        return "says that its holder is out of office"
     if _NOT_YET.search(head):
         return "not in office yet"
     return _NO_LONGER if _FORMER.match(head) else ""
@@ -122,18 +140,24 @@ def _fold_spaces(text: str) -> str:
 
 def _plain(raw: str) -> str:
     """Drop what may stand in every kind of value: a label, nicknames, other spellings."""
-    text = _fold_spaces(raw).removeprefix("name: ").replace(", Jr", " Jr")
+    text = _fold_spaces(raw).removeprefix("name: ").replace(", Jr", " Jr").replace(" & ", " and ")
     text = _ALSO.sub(r"\1 ", text)
     return _fold_spaces(re.sub(r'["“][^"“”]*["”]|\((?:also|aka|formerly) [^()]*\)', "", text))
 
 
 def _since(text: str) -> datetime | None:
-    return date_in(_BORN.sub("", text))
+    return date_in(_ELSEWHEN.sub("", text))
 
 
 def _name_words(name: str) -> list[str]:
     """Give the words of a name in usual case; none if it does not look like a name."""
-    words = re.sub(r" of (?:the )?[A-Z].*|, .*|(?<!Jr)\.$", "", name.strip(" ,:")).split()
+    name = name.strip(" ,:")
+    inverted = _FAMILY_FIRST.match(name)
+    if inverted and not split_titles(inverted[2])[0]:
+        if not inverted[1].isupper() or inverted[2].isupper():
+            return []
+        name = f"{inverted[2]} {inverted[1]}"
+    words = re.sub(r" of (?:the )?[A-Z].*|, .*|(?<!Jr)\.$", "", name).split()
     if not words or any(map(is_title_word, words)):
         return []
     cased = [_cased(word, first=n == 0) for n, word in enumerate(words)]
