@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import product
 
 from kdpo_daemon.facts.dates import date_in
-from kdpo_daemon.facts.spelling import PARTICLE, nearly, same_value, words_of
+from kdpo_daemon.facts.spelling import PARTICLE, nearly, same_spelling, same_value, words_of
 from kdpo_daemon.facts.titles import APOSTROPHES, MARKS, MODIFIERS, is_title_word, split_titles
 
 
@@ -58,7 +58,19 @@ _ANOTHER = re.compile(r"[;,]? and (?=(?:\w+ )?co-?princes?\b)", re.IGNORECASE)
 _IN_LANGUAGES = re.compile(r"(.+) in [A-Z]\w+ \([^()]+ in [A-Z]\w+\)$")
 # What a sentence has and a value has not.
 _VERB = re.compile(r"\b(?:is|are|was|were|does|do|did|has|have|had|will)\b")
-_NOTHING = re.compile(r"none|n/?a|vacant|unknown|not (?:available|applicable)", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"none|n/?a|vacant|unknown|not (?:available|applicable)|t\.?b\.?[acd]|to be \w+|nobody|no one"
+    r"|free agent|retired|unattached|disputed",
+    re.IGNORECASE,
+)
+# `Nusantara (since 17 August 2024)`, but not in a note on what was so before
+_SINCE = re.compile(r"[^;()]*\((?:[^()]*\b)?since ([^()]*)\)")
+# A comma that parts no values: `Amazon.com, Inc.`, `Washington, D.C.`
+_SUFFIX = re.compile(
+    r",(?= (?:Inc|Corp|Co|Ltd|LLC|L\.?L\.?C|L\.?P|plc|PLC|GmbH|AG|S\.A|N\.V|B\.V|D\.? ?C)\b)"
+)
+# An abbreviation keeps its full stop.
+_ABBREVIATED = re.compile(r".*(?:\b(?:Inc|Corp|Ltd|Co|Bros|Jr|Sr)|\.\w)")
 _UNSURE = re.compile(rf"\b(?:{MODIFIERS})\b", re.IGNORECASE)
 # `Tu'ipelehake` and `Sa'ar` go on small, `O'Neill`, `N'Diaye` and `Dell'Utri` do not.
 _WITHIN = re.compile(rf"(?!ll)\w{{2}}[{APOSTROPHES}](?:\w[{APOSTROPHES}])*$", re.IGNORECASE)
@@ -124,14 +136,38 @@ def read_plain(raw: str) -> Reading:
         return Reading("", note=_NO_LONGER)
     if _NOTHING.fullmatch(text.strip(" ;,.")):
         return Reading("", note="says that there is none")
-    parts = [part.strip() for part in re.split(r"[;,] | or ", f"{text} ") if part.strip(" ;,")]
+    said = _SUFFIX.sub("\0", f"{text} ")
+    parts = [part.strip() for part in re.split(r"[;,] | or | / | = ", said) if part.strip(" ;,")]
     # what begins small is a remark; `Nay Pyi Taw is the administrative capital` names another one
     values = [part for part in parts if not (_VERB.search(part) and part[0].islower())]
     if len(values) > 1 or not parts:
         return Reading("", note="several values" if values else "empty")
     if not values or _VERB.search(values[0]):
         return Reading("", note="reads like a sentence")
-    return Reading(_fold_spaces(values[0]).strip(" ;,."))
+    value = _fold_spaces(values[0].replace("\0", ",")).strip(" ;,")
+    since = _SINCE.match(raw)
+    whole = value if _ABBREVIATED.fullmatch(value.rstrip(".")) else value.rstrip(".")
+    return Reading(whole, since=date_in(f"since {since[1]}") if since else None)
+
+
+def read_changed_part(new: str, old: str) -> tuple[Reading, Reading] | None:
+    """Give the one part in which two descriptions of several parts differ; None if there is none.
+
+    `parliamentary democracy; a Commonwealth realm`, then `parliamentary republic; a Commonwealth
+    realm`: the form of government changed, and the rest did not.
+    """
+    came, went = (
+        [part for part in mine if not any(same_spelling(part, one) for one in theirs)]
+        for mine, theirs in ((_parts(new), _parts(old)), (_parts(old), _parts(new)))
+    )
+    if len(came) != 1 or len(went) != 1 or not len(_parts(new)) == len(_parts(old)) > 1:
+        return None
+    return read_plain(came[0]), read_plain(went[0])
+
+
+def _parts(raw: str) -> list[str]:
+    text = re.sub(r"\s*[;:,(]?\s*\bnote\b.*", "", _plain(raw))
+    return [part.strip() for part in text.split(";") if part.strip()]
 
 
 def _fold_spaces(text: str) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from kdpo_daemon.facts.quantities import same_currency, same_quantity
 from kdpo_daemon.facts.relations import Relation, ValueKind
 from kdpo_daemon.facts.spelling import same_spelling, same_value
+from kdpo_daemon.facts.versions import same_version
 from kdpo_daemon.records.facts import Fact, Said, Slot
 from kdpo_daemon.records.intake import OpenClaim, Ruling
 
@@ -31,7 +32,11 @@ class SourcePolicy:
     text_sources_needed: int = 0
 
 
-_SAME = {ValueKind.HOLDER: same_value, ValueKind.QUANTITY: same_quantity}
+_SAME = {
+    ValueKind.HOLDER: same_value,
+    ValueKind.QUANTITY: same_quantity,
+    ValueKind.VERSION: same_version,
+}
 
 
 def same_as(relation: Relation) -> Callable[[str, str], bool]:

@@ -16,8 +16,10 @@ OFFICES = (
     "|presidency|executive council|territorial council|territorial assembly)"
     "|president|premi(?:er|[eè]re) ministre|premier|chief minister|first minister"
     "|minister of state"
-    "|secretary of state|chief executive officer|chief executive|taoiseach|federal chancellor"
-    "|(?:(?:chairman|chairwoman|president) and )?(?:co-)?CEO|(?:chief|special) advis[eo]r"
+    "|secretary of (?:state|defen[sc]e|war|the (?:treasury|interior))"
+    "|chancellor of the exchequer|chief executive officer|chief executive|taoiseach"
+    "|federal chancellor"
+    "|(?:(?:chairman|chairwoman|president) and )?(?:co-)?CEOs?|(?:chief|special) advis[eo]r"
     "|head coach|t[aá]naiste|(?:bundes)?kanzler(?:in)?|(?:bundes)?pr[aä]sident(?:in)?"
     "|ministerpr[aä]sident(?:in)?|(?:ober)?b[uü]rgermeister(?:in)?|ministre-pr[eé]sidente?"
     "|pr[eé]sidente?|primer[ao]? ministr[ao]|primeir[ao][- ]ministr[ao]"
@@ -27,7 +29,11 @@ OFFICES = (
     f"|charg[eé] d[{APOSTROPHES}] ?affaires"
     "|chairperson|chairwoman|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
     "|head of government|foreign minister|minister for foreign affairs"
-    "|minister of (?:foreign affairs|(?:the )?interior|defense|finance)"
+    "|minister (?:of|for) (?:foreign affairs|external affairs|(?:the )?interior|home affairs"
+    "|(?:national )?defen[sc]e|finance|(?:the )?economy|justice|health|education)"
+    "|(?:defen[sc]e|finance|interior|home) minister|(?:team )?captain|managing director"
+    "|(?:chair(?:man|woman|person)?|governor|president) of the (?:federal reserve(?: board)?"
+    "|(?:european )?central bank|board(?: of directors)?)"
 )
 # An officer who is not the real thing: noted, and left out of the role.
 MODIFIERS = "acting|interim|caretaker|transitional|transition"
@@ -37,7 +43,7 @@ _HONOURS = (
     # without the full stop only what is no given name: Gen and Hon are
     r"|(?:capt|cmdr|cdre|lt|maj|brig|dr|mr|mrs|ms)(?=\s)"
     "|(?:major |lieutenant |brigadier )?general|colonel|air commodore|air vice[ -]marshall?"
-    "|captains?|commander|sir|dame|lord|lady|princess|sheikh|shaykh|sayyid|cardinal|ratu|tuanku"
+    "|captains|commander|sir|dame|lord|lady|princess|sheikh|shaykh|sayyid|cardinal|ratu|tuanku"
     "|(?:dato'?|datuk)(?: (?:seri|sri))?|appointed|ad(?= interim)"
     "|tan sri|(?:arch)?bishop"
     "|(?:his|her|their) (?:royal )?(?:majesty|highness|excellency|holiness)"
@@ -107,7 +113,7 @@ def _strip(head: str) -> tuple[str, str]:
     role = ""
     while match := _TITLE.match(head):
         office = match["office"] or ""
-        role = role or re.sub(r"\bceo\b", "CEO", office.lower())
+        role = role or re.sub(r"\bceo", "CEO", office.lower())
         head = head[match.end() :]
     return role, head
 
