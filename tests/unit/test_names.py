@@ -186,6 +186,11 @@ CAPITALS = [
     ("Nay Pyi Taw (note - Yangon, aka Rangoon, is the former capital)", "Nay Pyi Taw", ""),
     ("Mexico City (Ciudad de Mexico)", "Mexico City", ""),
     ("Nur-Sultan", "Nur-Sultan", ""),
+    ("Washington, D.C.", "Washington, D.C.", ""),
+    ("Amazon.com, Inc.", "Amazon.com, Inc.", ""),
+    ("Rome.", "Rome", ""),
+    ("bolívar soberano / bolívar digital", "", "several values"),
+    ("free agent", "", "says that there is none"),
     ("name: Astana", "Astana", ""),
     ("Yamoussoukro (legislative capital), Abidjan (administrative capital)", "", "several values"),
     ("La Paz (administrative capital); Sucre (constitutional capital)", "", "several values"),
@@ -261,6 +266,13 @@ def test_a_clean_name_is_read_as_itself(name: str) -> None:
 @pytest.mark.parametrize(("raw", "value", "note"), CAPITALS)
 def test_a_plain_value_is_read(raw: str, value: str, note: str) -> None:
     assert (read_plain(raw).object, read_plain(raw).note) == (value, note)
+
+
+def test_a_plain_value_may_say_since_when() -> None:
+    since = datetime(2024, 8, 17, tzinfo=UTC)
+
+    assert read_plain("Nusantara (since 17 August 2024)").since == since
+    assert read_plain("Dodoma; note - planned (since 1973)").since is None
 
 
 def test_numbers_stay_whole_in_plain_values() -> None:
