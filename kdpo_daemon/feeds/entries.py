@@ -7,6 +7,7 @@ Does not clean values, and does not bound its own time: that is `parse`.
 """
 
 import calendar
+import html
 import io
 import re
 import time
@@ -154,7 +155,8 @@ def _key(raw: str) -> str:
 
 def _fact(found: Mapping[str, object], prefix: str) -> RawFact | None:
     def said(name: str) -> str:
-        return readable(str(found.get(f"{prefix}_{name}") or ""))
+        # publishers escape twice: no name has `&eacute;` in it
+        return readable(html.unescape(str(found.get(f"{prefix}_{name}") or "")))
 
     subject, relation, new = said("subject"), said("relation"), said("new")
     if not (subject and relation and new):

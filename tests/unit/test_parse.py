@@ -79,6 +79,15 @@ def test_an_rss_item_is_read_with_its_fact() -> None:
     assert entry.published_at == datetime(2024, 7, 4, 8, tzinfo=UTC)
 
 
+def test_a_value_that_is_escaped_twice_is_read_as_it_was_meant() -> None:
+    twice = FACT.replace("SCHOOF", "JER&amp;Iacute; Or&amp;eacute;")
+
+    (entry,) = read(rss(f"<item><guid>1</guid>{twice}</item>"))
+
+    assert entry.fact
+    assert "JERÍ Oré" in entry.fact.new
+
+
 def test_any_prefix_may_stand_for_the_namespace() -> None:
     (entry,) = read(rss(f"<item>{FACT.replace('kdpo:', 'Facts:')}</item>", prefix="Facts"))
 

@@ -72,6 +72,12 @@ def test_a_document_of_far_too_many_things_is_refused_before_it_is_read() -> Non
         read(MANY, flood, limit=3)
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"countries":' * 100_000])
+def test_a_document_that_is_nested_too_deep_is_refused(body: bytes) -> None:
+    with pytest.raises(SourceError, match="is not JSON"):
+        read(MANY, body)
+
+
 def test_none_is_no_value() -> None:
     assert facts(ONE, {"name": "U", "head": "Ada"}, {"name": "U", "head": "none"}) == [[], []]
 
