@@ -6,17 +6,14 @@ import re
 import unicodedata
 from hashlib import sha256
 
-from ftfy import TextFixerConfig, fix_encoding
-from ftfy.badness import is_bad
-
 from kdpo_daemon.records.intake import RawFact
 
 #: Longest title, value, name and date that is kept; the rest of a longer one is cut off.
 MAX_LINE = 600
 #: Longest summary that is kept.
 MAX_SUMMARY = 4000
-# a lone control character is a line break of sorts, and no letter
-_MENDING = TextFixerConfig(fix_c1_controls=False, explain=False)
+# A letter that was decoded wrongly has become two or more, of which none is plain.
+_PAIR = re.compile(r"[^\x00-\x7f]{2}")
 # Zero-width joiner and non-joiner are part of Persian and Indic words.
 _JOINERS = "\u200c\u200d"
 
@@ -35,8 +32,17 @@ def readable(text: str, longest: int = MAX_LINE) -> str:
     """
     begin = text[: 2 * longest]
     # control characters may be half of a letter, so this comes first
-    wrong = not begin.isascii() and is_bad(begin)
-    return clean(fix_encoding(begin, _MENDING) if wrong else begin, longest)
+    return clean(_mended(begin) if _PAIR.search(begin) else begin, longest)
+
+
+def _mended(text: str) -> str:
+    # here, for it takes as long as reading a document, and few documents need it
+    from ftfy import TextFixerConfig, fix_encoding
+    from ftfy.badness import is_bad
+
+    # a lone control character is a line break of sorts, and no letter
+    config = TextFixerConfig(fix_c1_controls=False, explain=False)
+    return fix_encoding(text, config) if is_bad(text) else text
 
 
 def without_markup(markup: str) -> str:
