@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import ConfigDict, Field, SecretStr, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -30,16 +30,18 @@ from kdpo_daemon.serving.extractor import ExtractorPolicy
 V = TypeVar("V")
 
 _SHORTEST_KEY = 16
+# a key that stands in the wrong section must not be lost in silence
+_STRICT = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class DatabaseSettings:
     """Where the state is."""
 
     url: str = "sqlite:///kdpo.db"  #: SQLite file, or postgresql://user@host/name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ModelSettings:
     """The base model, the same files for vLLM and for training."""
 
@@ -47,7 +49,7 @@ class ModelSettings:
     name: str = "base"  #: vLLM's --served-model-name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ServerSettings:
     """One vLLM server."""
 
@@ -65,7 +67,7 @@ class ServerSettings:
             raise ValueError("give api_key_file or api_key_credential, not both")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ServingSettings:
     """What clients ask for, and where the versions are."""
 
@@ -76,7 +78,7 @@ class ServingSettings:
     adapters: Path = Path("adapters")  #: the same absolute path for the daemon and every server
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class IntakeSettings:
     """What feeds may say."""
 
@@ -86,7 +88,7 @@ class IntakeSettings:
     perplexity_text: Path | None = None  #: text for perplexity instead of the shipped one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ExtractionSettings(ExtractorPolicy):
     """How facts are found in free text: patterns of your own, and a model."""
 
@@ -97,7 +99,7 @@ class ExtractionSettings(ExtractorPolicy):
     patterns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class DaemonSettings:
     """How `kdpo run` behaves."""
 
@@ -108,7 +110,7 @@ class DaemonSettings:
     state: Path = Path("state")  #: training orders and logs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class WebhookSettings:
     """Where facts may be posted to."""
 

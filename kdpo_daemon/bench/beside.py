@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from kdpo_daemon.bench.documents import names
 from kdpo_daemon.bench.server import Site
 from kdpo_daemon.errors import SourceError
 from kdpo_daemon.feeds.parse import parse
@@ -40,9 +41,8 @@ class RoundRow:
 
 def measure(data: Path) -> list[RoundRow]:
     """Poll `data/feeds` and `data/feeds_polls` with both programs."""
-    manifest = (data / "feeds" / "MANIFEST.jsonl").read_text("utf-8").splitlines()
-    documents = {name: (data / name).read_bytes() for name in _names(manifest)}
-    earlier, later = (file.read_bytes() for file in sorted((data / "feeds_polls").iterdir()))
+    documents = {name: (data / name).read_bytes() for name in names(data)}
+    earlier, later = (file.read_bytes() for file in sorted((data / "feeds_polls").iterdir())[:2])
     documents[_POLLED] = earlier
     with ExitStack() as stack:
         site = stack.enter_context(Site())
@@ -63,10 +63,6 @@ def measure(data: Path) -> list[RoundRow]:
             entries = sum(_entries(key, body) for key, body in sent.items())
             rows += [_row(name, which, clients[which], entries) for which in CLIENTS]
     return rows
-
-
-def _names(manifest: list[str]) -> list[str]:
-    return [str(json.loads(line)["file"]) for line in manifest]
 
 
 def _publish(site: Site, documents: dict[str, bytes], name: str) -> None:

@@ -1,17 +1,19 @@
 """Real feed documents: is each read with the entries that are in it, in how much time and memory?
 
-`measure(data)` reads `data/feeds/MANIFEST.jsonl` and every document that it names, and compares
+`measure(data)` reads every document that `data/feeds/MANIFEST.jsonl` names, and compares
 with the number of entries that feedparser itself finds in the raw bytes (for a JSON Feed: the
 length of its list).  Each document is read in a process of its own, whose peak memory is taken.
-`polls(data)` puts the two polls of `data/feeds_polls` into a database.
+`polls(data)` puts the polls of each feed in `data/feeds_polls` into a database.
 """
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +29,8 @@ from kdpo_daemon.store.db import Database
 
 #: Entries read from one document here; far more than any of them has.
 _MOST = 10_000
+# `tasmania_fire_2018-09-24`: the feed, and when it was polled
+_DAY = re.compile(r"[_@-]?\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,35 @@ class DocumentRow:
 
 def measure(data: Path) -> list[DocumentRow]:
     """Read every document of the collection."""
-    lines = (data / "feeds" / "MANIFEST.jsonl").read_text("utf-8").splitlines()
-    return [_row(data, str(json.loads(line)["file"])) for line in lines]
+    return [_row(data, name) for name in names(data)]
 
 
-def polls(data: Path) -> list[IngestCounts]:
-    """Poll the one feed at its dates, in order: what was new, changed and the same each time."""
+def names(data: Path) -> list[str]:
+    """Give the documents of `data/feeds`, named from `data`: those of the manifest, or all."""
+    manifest = data / "feeds" / "MANIFEST.jsonl"
+    if manifest.exists():
+        lines = manifest.read_text("utf-8").splitlines()
+        listed = [str(json.loads(line)["file"]) for line in lines]
+        return [name for name in listed if (data / name).is_file()]
+    found = (file for file in (data / "feeds").rglob("*") if file.is_file())
+    return sorted(str(file.relative_to(data)) for file in found)
+
+
+def polls(data: Path) -> dict[str, list[IngestCounts]]:
+    """Poll each feed at its dates, in order: what was new, changed and the same each time."""
+    by_feed: dict[str, list[Path]] = {}
+    for file in sorted((data / "feeds_polls").iterdir()):
+        by_feed.setdefault(_DAY.split(file.stem)[0], []).append(file)
+    return {name: _polled(files) for name, files in by_feed.items()}
+
+
+def _polled(files: Sequence[Path]) -> list[IngestCounts]:
     found = []
     now = datetime(2026, 1, 1, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as home:
         db = Database(f"sqlite:///{home}/kdpo.db")
         db.upgrade()
-        for file in sorted((data / "feeds_polls").iterdir()):
+        for file in files:
             fetched = Fetched("http://127.0.0.1/", file.read_bytes())
             said = [(entry, ()) for entry in parse(file.name, fetched, _MOST)]
             with db.begin() as tx:

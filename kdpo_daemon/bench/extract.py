@@ -17,11 +17,12 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
+from kdpo_daemon.bench.documents import names
 from kdpo_daemon.errors import ReplicaError, SourceError
 from kdpo_daemon.facts import by_model
 from kdpo_daemon.facts.by_pattern import claims_by_pattern
-from kdpo_daemon.facts.names import same_spelling, same_value
 from kdpo_daemon.facts.relations import Pack
+from kdpo_daemon.facts.spelling import same_spelling, same_value
 from kdpo_daemon.feeds.entries import entries_of
 from kdpo_daemon.records.intake import Claim, Entry, Fetched, Quoted
 from kdpo_daemon.serving.extractor import Extractor
@@ -121,8 +122,7 @@ def sample(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def _entries(data: Path) -> Iterator[tuple[str, Entry]]:
-    for line in (data / "feeds" / "MANIFEST.jsonl").read_text("utf-8").splitlines():
-        file = str(json.loads(line)["file"])
+    for file in names(data):
         fetched = Fetched("http://127.0.0.1/", (data / file).read_bytes())
         with suppress(SourceError):  # `kdpo bench documents` says which cannot be read
             yield from ((file, entry) for entry in entries_of(file, fetched, _MOST))

@@ -15,7 +15,7 @@ from random import Random
 
 from kdpo_daemon import packs
 from kdpo_daemon.bench.factbook import History, Week, document, read_history
-from kdpo_daemon.bench.labels import SAMPLES, agreement, outcome_of, read_labels
+from kdpo_daemon.bench.labels import Change, agreement, by_change, outcome_of, read_labels
 from kdpo_daemon.bench.server import Site
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.facts.relations import Pack, read_pack
@@ -29,6 +29,8 @@ from kdpo_daemon.store import facts, feeds
 from kdpo_daemon.store.db import Database
 
 _FEED = "factbook"
+#: Weeks at the start and at the end whose median cost is compared.
+_WEEKS = 20
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,17 @@ class WeekCost:
     accept_s: float
 
 
-def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
+def run(
+    folder: Path, database: Path, progress: Progress, further: Path | None = None
+) -> dict[str, object]:
     """Replay `folder`/factbook and give the numbers, ready for JSON.
 
-    `database` is the SQLite file to make; it must not exist yet.
+    Args:
+        folder: laid out as docs/intake.md says.
+        database: the SQLite file to make; it must not exist yet.
+        progress: told where the replay is.
+        further: labels besides the shipped ones.
+
     """
     history = read_history(folder / "factbook")
     pack = read_pack([packs.text(name) for name in packs.RELATIONS])
@@ -58,9 +67,12 @@ def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
     finally:
         db.dispose()
     labels = [
-        one for one in read_labels() if (one.date, one.path, one.relation) in history.recorded
+        one
+        for one in read_labels(further)
+        if (one.date, one.path, one.relation) in history.recorded
     ]
-    outcomes = [outcome_of(label, claims, pack) for label in labels]
+    found = by_change(claims)
+    outcomes = [outcome_of(label, found, pack) for label in labels]
     return {
         "replay": {
             "documents": len(history.paths),
@@ -69,17 +81,26 @@ def run(folder: Path, database: Path, progress: Progress) -> dict[str, object]:
             "labelled": len(labels),
             "claims": dict(Counter(ruling.value for ruling, _ in claims)),
         },
-        "samples": {name: asdict(agreement(outcomes, name)) for name in SAMPLES},
+        "samples": {
+            name: asdict(agreement(outcomes, name))
+            for name in dict.fromkeys(label.sample for label in labels)
+        },
         "not_right": [asdict(one) for one in outcomes if one.verdict in ("missed", "wrong")],
-        "cost": {"start": _cost(costs[:20]), "end": _cost(costs[-20:])},
+        "cost": {
+            "start": _cost(costs[:_WEEKS]),
+            "end": _cost(costs[-_WEEKS:]),
+            "growth_ms_per_week": _growth(costs),
+        },
         "weeks": [asdict(cost) for cost in costs],
-        "claims": [_told(ruling, said) for ruling, said in claims],
+        "claims": [_told(change, *ruled) for change, ruled in found.items()],
+        "unseen": sorted(history.recorded - found.keys()),
     }
 
 
-def _told(ruling: Ruling, said: Evidence) -> dict[str, str]:
+def _told(change: Change, ruling: Ruling, said: Evidence) -> dict[str, str]:
     return {
-        "day": str(said.fetched_at.date()),
+        "day": change[0],
+        "path": change[1],
         "subject": said.claim.subject,
         "relation": said.claim.relation,
         "old": said.claim.old_object,
@@ -156,6 +177,14 @@ def _poll(db: Database, site: Site, week: Week, pack: Pack) -> WeekCost:
 
 
 # ---------------------------------------------------------------- the numbers
+
+
+def _growth(weeks: Sequence[WeekCost]) -> float | None:
+    """Give by how many milliseconds a week costs more than the one before (least squares)."""
+    if len(weeks) < _WEEKS:
+        return None
+    seconds = [week.ingest_s + week.accept_s for week in weeks]
+    return 1000 * statistics.linear_regression(range(len(weeks)), seconds).slope
 
 
 def _cost(weeks: Sequence[WeekCost]) -> dict[str, float]:

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 from kdpo_daemon.bench.factbook import RELATIONS
-from kdpo_daemon.facts.names import same_spelling, same_value
+from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.relations import Pack, ValueKind
+from kdpo_daemon.facts.spelling import same_spelling, same_value
 from kdpo_daemon.records.intake import Ruling
 from kdpo_daemon.records.stories import Evidence
 
@@ -54,30 +56,52 @@ class Agreement:
     right: int
     missed: int
     wrong: int
-    precision: float  #: right / (right + wrong)
-    recall: float  #: right / changes
+    precision: float | None  #: right / (right + wrong); None: nothing was accepted
+    recall: float | None  #: right / changes; None: there are none
     by_relation: Mapping[str, Mapping[str, int]]
 
 
-def read_labels() -> list[Label]:
-    """Give the labelled samples of the changes from 2021 to 2026."""
+def read_labels(further: Path | None = None) -> list[Label]:
+    """Give the labelled samples of the changes from 2021 to 2026, and those of a further file.
+
+    SettingsError if the file cannot be read.
+    """
     folder = files(__package__).joinpath("data")
-    texts = (folder.joinpath(f"factbook_{name}.jsonl").read_text("utf-8") for name in SAMPLES)
-    return [Label(**json.loads(line)) for text in texts for line in text.splitlines()]
+    texts = [folder.joinpath(f"factbook_{name}.jsonl").read_text("utf-8") for name in SAMPLES]
+    try:
+        if further:
+            texts.append(further.read_text("utf-8"))
+        return [Label(**json.loads(line)) for text in texts for line in text.splitlines()]
+    except (OSError, ValueError, TypeError) as error:
+        hint = "one JSON object a line, as in kdpo_daemon/bench/data/factbook_open.jsonl"
+        raise SettingsError(
+            f"holds no labels: {error}", subject=str(further), hint=hint
+        ) from error
 
 
-def outcome_of(label: Label, claims: Sequence[tuple[Ruling, Evidence]], pack: Pack) -> Outcome:
-    """Find the claim that a labelled change led to, and judge it."""
+Change = tuple[str, str, str]  # day, path of the document, relation
+
+
+def by_change(claims: Sequence[tuple[Ruling, Evidence]]) -> dict[Change, tuple[Ruling, Evidence]]:
+    """Give the claim that each change of a document led to; of several the first."""
+    found: dict[Change, tuple[Ruling, Evidence]] = {}
     for ruling, said in claims:
-        if (
-            str(said.fetched_at.date()) == label.date
-            and said.url.endswith(f"/{label.path}")
-            and said.claim.relation == label.relation
-        ):
-            holder = pack.relations[label.relation].value is ValueKind.HOLDER
-            verdict = verdict_on(label, ruling, said.claim.object, holder=holder)
-            return Outcome(label, ruling.value, said.claim.object, said.reason, verdict)
-    return Outcome(label, "unseen", "", "", "missed" if label.object else "right")
+        path = "/".join(said.url.split("/")[-2:])
+        found.setdefault((str(said.fetched_at.date()), path, said.claim.relation), (ruling, said))
+    return found
+
+
+def outcome_of(
+    label: Label, found: Mapping[Change, tuple[Ruling, Evidence]], pack: Pack
+) -> Outcome:
+    """Judge the claim that a labelled change led to."""
+    ruled = found.get((label.date, label.path, label.relation))
+    if ruled is None:
+        return Outcome(label, "unseen", "", "", "missed" if label.object else "right")
+    ruling, said = ruled
+    holder = pack.relations[label.relation].value is ValueKind.HOLDER
+    verdict = verdict_on(label, ruling, said.claim.object, holder=holder)
+    return Outcome(label, ruling.value, said.claim.object, said.reason, verdict)
 
 
 def verdict_on(label: Label, ruling: str, read: str, *, holder: bool) -> str:
@@ -99,8 +123,8 @@ def agreement(outcomes: Sequence[Outcome], sample: str) -> Agreement:
         right=right,
         missed=sum(one.verdict == "missed" for one in changes),
         wrong=wrong,
-        precision=right / max(right + wrong, 1),
-        recall=right / max(len(changes), 1),
+        precision=right / (right + wrong) if right + wrong else None,
+        recall=right / len(changes) if changes else None,
         by_relation={
             relation: dict(
                 Counter(

@@ -11,10 +11,9 @@ from typing import Annotated
 import typer
 
 from kdpo_daemon import packs, show
-from kdpo_daemon.bench import beside, scale
+from kdpo_daemon.bench import beside, folder, scale
 from kdpo_daemon.bench import documents as documents_bench
 from kdpo_daemon.bench import extract as extract_bench
-from kdpo_daemon.bench import intake as intake_bench
 from kdpo_daemon.bench import sources as sources_bench
 from kdpo_daemon.bench import wikidata as wikidata_bench
 from kdpo_daemon.cli import bench_serving
@@ -36,19 +35,27 @@ def _measure() -> None:
 
 @cli.command("intake")
 def intake(
-    data: Annotated[Path, typer.Option(help="Folder that holds factbook/changes.jsonl.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder that holds factbook, wikidata, feeds, feeds_polls.")
+    ],
     out: Out,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labelled changes of the Factbook, besides the shipped.")
+    ] = None,
 ) -> None:
-    """Replay the World Factbook week by week, and compare with hand-labelled changes."""
-    with tempfile.TemporaryDirectory() as folder, console.status("") as status:
-        result = intake_bench.run(
+    """Replay the World Factbook week by week, and compare with hand-labelled changes.
+
+    Of the same folder also: revisions of Wikidata, feed documents, feeds polled again.
+    """
+    with tempfile.TemporaryDirectory() as home, console.status("") as status:
+        result = folder.measure(
             data,
-            Path(folder) / "bench.db",
+            Path(home) / "bench.db",
             lambda what, done, of: status.update(f"{what} ({done} of {of})"),
+            labels,
         )
     _write(out, result)
-    shown = {key: result[key] for key in ("replay", "samples", "cost")}
-    show.tree(console, shown, as_json=False)
+    show.tree(console, folder.summary(result), as_json=False)
 
 
 @cli.command("plot")
@@ -70,24 +77,13 @@ def documents(
     """Read every feed document of a folder; exit status 3 if one is read otherwise than it is."""
     with console.status("reading documents"):
         rows = documents_bench.measure(data)
-        polls = documents_bench.polls(data)
-    bad = [row.file for row in rows if not row.good]
-    result = {
-        "documents": [asdict(row) for row in rows],
-        "polls": [asdict(counts) for counts in polls],
-    }
-    _write(out, result)
-    shown = {
-        "documents": len(rows),
-        "refused": sum(row.entries is None for row in rows),
-        "entries": sum(row.entries or 0 for row in rows),
-        "longest, s": max((row.seconds for row in rows), default=0.0),
-        "largest, MB": max((row.peak_mb for row in rows), default=0.0),
-        "not good": bad,
-        "polls": result["polls"],
-    }
-    show.tree(console, shown, as_json=False)
-    if bad:
+        polls = documents_bench.polls(data) if (data / "feeds_polls").is_dir() else {}
+    documents = [asdict(row) | {"good": row.good} for row in rows]
+    again = {name: [asdict(counts) for counts in found] for name, found in polls.items()}
+    _write(out, {"documents": documents, "polls": again})
+    shown = folder.of_documents(documents)
+    show.tree(console, shown | {"polls": again}, as_json=False)
+    if shown["not good"]:
         raise typer.Exit(ATTENTION)
 
 
@@ -172,8 +168,8 @@ def accept(
     """
     if db and len(db) != 2:
         raise typer.BadParameter("give it twice, or not at all", param_hint="--db")
-    with tempfile.TemporaryDirectory() as folder, console.status(f"storing {many} facts"):
-        urls = db or [f"sqlite:///{folder}/few.db", f"sqlite:///{folder}/many.db"]
+    with tempfile.TemporaryDirectory() as home, console.status(f"storing {many} facts"):
+        urls = db or [f"sqlite:///{home}/few.db", f"sqlite:///{home}/many.db"]
         found = scale.measure(list(zip(urls, (few, many), strict=True)), claims)
     _shown(out, [asdict(one) | {"best_s": one.best_s} for one in found])
 

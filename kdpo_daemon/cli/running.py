@@ -34,7 +34,8 @@ def init(ctx: typer.Context) -> None:
         raise SettingsError(
             f"cannot be written: {error.strerror}", subject=str(file), hint="remove or rename it"
         ) from error
-    console.print(f"Wrote {file}. Set [model] and [[servers]], then: kdpo db upgrade; kdpo doctor")
+    told = f"Wrote {file}. Set [model] and [[servers]], then: kdpo db upgrade; kdpo doctor"
+    console.print(told, markup=False)
 
 
 def run(ctx: typer.Context) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatch
 
-from kdpo_daemon.facts.names import read_holder, same_spelling, shares_words
+from kdpo_daemon.facts.names import read_holder
 from kdpo_daemon.facts.relations import Pack, Relation, ValueKind
 from kdpo_daemon.facts.sources import (
     SourcePolicy,
@@ -26,6 +26,8 @@ from kdpo_daemon.facts.sources import (
     too_fresh,
     wavering,
 )
+from kdpo_daemon.facts.spelling import same_spelling, shares_words
+from kdpo_daemon.facts.versions import is_earlier
 from kdpo_daemon.records.facts import Decision, Fact, Slot, Standing
 from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling, Trust
 
@@ -184,6 +186,7 @@ def _wait(
     return (
         _unclear(waiting, relation, policy)
         or _rewording(waiting, relation, slot)
+        or _going_back(waiting, relation, slot)
         or _too_many(waiting, load, policy)
         or wavering(waiting, relation, slot, policy)
         or contradicted(waiting, relation, slot, policy)
@@ -201,6 +204,16 @@ def _unclear(waiting: OpenClaim, relation: Relation, policy: AcceptancePolicy) -
         return f"begins only on {claim.valid_from:%Y-%m-%d}; approve it then"
     if waiting.trust is Trust.MANUAL:
         return "its feed needs a person's approval"
+    return ""
+
+
+def _going_back(waiting: OpenClaim, relation: Relation, slot: Slot) -> str:
+    """Say which later version stands: feeds announce repairs of earlier ones too."""
+    if relation.value is not ValueKind.VERSION:
+        return ""
+    for old in (waiting.claim.old_object, *(one.fact.object for one in slot.standing)):
+        if old and is_earlier(waiting.claim.object, old):
+            return f"is earlier than {old!r}; approve it if it is the latest nevertheless"
     return ""
 
 

@@ -15,8 +15,8 @@ from functools import partial
 from hashlib import sha256
 
 from kdpo_daemon.errors import RefusedError
-from kdpo_daemon.facts.names import read_date
-from kdpo_daemon.facts.texts import clean, content_hash
+from kdpo_daemon.facts.dates import read_date
+from kdpo_daemon.facts.texts import clean, content_hash, readable
 from kdpo_daemon.records.intake import Entry, RawFact
 
 KEYS = ("subject", "relation", "old", "new", "valid_from", "source")
@@ -141,7 +141,9 @@ def _values(table: Mapping[str, object]) -> dict[str, str]:
             raise _refused(clean(key, 40), "is no known key", f"keys are {', '.join(KEYS)}")
         if not isinstance(value, str):
             raise _refused(key, "is not a text", "put it in quotes")
-    values = {key: clean(str(value)) for key, value in table.items()}
+    values = {
+        key: (clean if key == "source" else readable)(str(value)) for key, value in table.items()
+    }
     for key in _NEEDED:
         if not values.get(key):
             raise _refused(key, "is missing", f'add "{key}"')

@@ -7,13 +7,13 @@ object and a note, so that the claim is held instead of guessed.  Does not know 
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from difflib import SequenceMatcher
+from datetime import datetime, timedelta
 from itertools import product
 
+from kdpo_daemon.facts.dates import date_in
+from kdpo_daemon.facts.spelling import PARTICLE, nearly, same_spelling, same_value, words_of
 from kdpo_daemon.facts.titles import APOSTROPHES, MARKS, MODIFIERS, is_title_word, split_titles
 
 
@@ -34,30 +34,44 @@ _REST = re.compile(
     r"|,?\s*\(?\b(?:note\b|represented by|resigned\b|in caretaker"
     r"|is the\b|is effectively\b|serv(?:ing|es) as|since\b)"
 )
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-# `2 July 2024`, `July 2, 2024`, `July 2024`, `since 2024`
-_DATE = re.compile(
-    rf"(?:(?:(\d{{1,2}}) )?\b({'|'.join(_MONTHS)})[a-z]*\.?(?: (\d{{1,2}}),)?|since) (\d{{4}})\b"
-)
-_BORN = re.compile(r"\bborn [^;,()]*")
+# Dates that are not when the office began.
+_ELSEWHEN = re.compile(r"\b(?:born|until|till|through|expires|ending) [^;,()]*")
 # Of the first holder, not of those in the notes.
 _ALSO = re.compile(r"^([^;(]*?)\s*[;,(]?\s*\balso spelled ([^;,()]+)[,)]?")
 _SEVERAL = re.compile(r"\bco-?(?:chiefs?|princes?)\b", re.IGNORECASE)
 _NOT_YET = re.compile(r"\w[- ](?:elect|designate)\b", re.IGNORECASE)
 _FORMER = re.compile(r"(?:formerly|previously|former)\b", re.IGNORECASE)
 _NO_LONGER = "says what held before"
+# Of the holder, so at the beginning or in the parenthesis; notes tell of others.
+_OUT = re.compile(
+    r"(?:^|[^()]*\((?:\w+ )?)(?:suspended|impeached|deposed|ousted|overthrown|dismissed)\b",
+    re.IGNORECASE,
+)
+_UNKNOWN = re.compile(
+    r"(?:t\.?b\.?[acd]\.?|to be \w+|n/?a|unknown|disputed|nobody|no one)\.?", re.IGNORECASE
+)
+# `SCHOOF, Dick`; `Bolt, Jamaica` looks alike, but for the capitals
+_FAMILY_FIRST = re.compile(r"([^\s,]+), ((?:[A-Z][\w.'-]*)(?: [A-Z][\w.'-]*){0,2})$")
 # Another holder of the same rank; the first one's part has dates and representatives of its own.
 _ANOTHER = re.compile(r"[;,]? and (?=(?:\w+ )?co-?princes?\b)", re.IGNORECASE)
 # A name in two languages, `Chisinau in Romanian (Kishinev in Russian)`.
 _IN_LANGUAGES = re.compile(r"(.+) in [A-Z]\w+ \([^()]+ in [A-Z]\w+\)$")
 # What a sentence has and a value has not.
 _VERB = re.compile(r"\b(?:is|are|was|were|does|do|did|has|have|had|will)\b")
-_NOTHING = re.compile(r"none|n/?a|vacant|unknown|not (?:available|applicable)", re.IGNORECASE)
-_UNSURE = re.compile(rf"\b(?:{MODIFIERS})\b", re.IGNORECASE)
-# Words of a name that are written small.
-_PARTICLE = re.compile(
-    "a[ltnsd]|bint?|ibni?|bte|d[aeiou]|das|dos|del|della|de[rn]|van|von|te[nr]|[yei]|ould|zu|a[vf]"
+_NOTHING = re.compile(
+    r"none|n/?a|vacant|unknown|not (?:available|applicable)|t\.?b\.?[acd]|to be \w+|nobody|no one"
+    r"|free agent|retired|unattached|disputed",
+    re.IGNORECASE,
 )
+# `Nusantara (since 17 August 2024)`, but not in a note on what was so before
+_SINCE = re.compile(r"[^;()]*\((?:[^()]*\b)?since ([^()]*)\)")
+# A comma that parts no values: `Amazon.com, Inc.`, `Washington, D.C.`
+_SUFFIX = re.compile(
+    r",(?= (?:Inc|Corp|Co|Ltd|LLC|L\.?L\.?C|L\.?P|plc|PLC|GmbH|AG|S\.A|N\.V|B\.V|D\.? ?C)\b)"
+)
+# An abbreviation keeps its full stop.
+_ABBREVIATED = re.compile(r".*(?:\b(?:Inc|Corp|Ltd|Co|Bros|Jr|Sr)|\.\w)")
+_UNSURE = re.compile(rf"\b(?:{MODIFIERS})\b", re.IGNORECASE)
 # `Tu'ipelehake` and `Sa'ar` go on small, `O'Neill`, `N'Diaye` and `Dell'Utri` do not.
 _WITHIN = re.compile(rf"(?!ll)\w{{2}}[{APOSTROPHES}](?:\w[{APOSTROPHES}])*$", re.IGNORECASE)
 _NUMERAL = re.compile(r"[IVX]+")
@@ -75,7 +89,7 @@ def read_holder(raw: str) -> Reading:
     first = text.split(";")[0]
     since = _since(first[first.find("since") :]) or _since(first)
     role, name = _holders(heads)
-    why = _nobody(heads[0])
+    why = _nobody(heads[0], first)
     if why or not name:
         several = " and " in heads[0] or _SEVERAL.search(heads[0])
         unread = "several holders" if several else "cannot be read as a name"
@@ -85,10 +99,17 @@ def read_holder(raw: str) -> Reading:
     return Reading(name, role, since, ", ".join(sorted(modifiers)), others)
 
 
-def _nobody(head: str) -> str:
-    """Say why a value names nobody who is in office; "" if it may."""
+def _nobody(head: str, first: str) -> str:
+    """Say why a value names nobody who is in office; "" if it may.
+
+    `head` is the name with its titles, `first` also what is said of it.
+    """
     if re.search(r"\b(?:vacant|none)\b", head, re.IGNORECASE):
         return "vacant"
+    if _UNKNOWN.fullmatch(head):
+        return "not known"
+    if _OUT.match(first):
+        return "says that its holder is out of office"
     if _NOT_YET.search(head):
         return "not in office yet"
     return _NO_LONGER if _FORMER.match(head) else ""
@@ -115,23 +136,38 @@ def read_plain(raw: str) -> Reading:
         return Reading("", note=_NO_LONGER)
     if _NOTHING.fullmatch(text.strip(" ;,.")):
         return Reading("", note="says that there is none")
-    parts = [part.strip() for part in re.split(r"[;,] | or ", f"{text} ") if part.strip(" ;,")]
+    said = _SUFFIX.sub("\0", f"{text} ")
+    parts = [part.strip() for part in re.split(r"[;,] | or | / | = ", said) if part.strip(" ;,")]
     # what begins small is a remark; `Nay Pyi Taw is the administrative capital` names another one
     values = [part for part in parts if not (_VERB.search(part) and part[0].islower())]
     if len(values) > 1 or not parts:
         return Reading("", note="several values" if values else "empty")
     if not values or _VERB.search(values[0]):
         return Reading("", note="reads like a sentence")
-    return Reading(_fold_spaces(values[0]).strip(" ;,."))
+    value = _fold_spaces(values[0].replace("\0", ",")).strip(" ;,")
+    since = _SINCE.match(raw)
+    whole = value if _ABBREVIATED.fullmatch(value.rstrip(".")) else value.rstrip(".")
+    return Reading(whole, since=date_in(f"since {since[1]}") if since else None)
 
 
-def read_date(text: str) -> datetime | None:
-    """Give the day that a text names, as `2 July 2024`, `July 2024` or an ISO 8601 date."""
-    try:
-        day = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return _since(text)
-    return day.replace(tzinfo=UTC) if day.tzinfo is None else day.astimezone(UTC)
+def read_changed_part(new: str, old: str) -> tuple[Reading, Reading] | None:
+    """Give the one part in which two descriptions of several parts differ; None if there is none.
+
+    `parliamentary democracy; a Commonwealth realm`, then `parliamentary republic; a Commonwealth
+    realm`: the form of government changed, and the rest did not.
+    """
+    came, went = (
+        [part for part in mine if not any(same_spelling(part, one) for one in theirs)]
+        for mine, theirs in ((_parts(new), _parts(old)), (_parts(old), _parts(new)))
+    )
+    if len(came) != 1 or len(went) != 1 or not len(_parts(new)) == len(_parts(old)) > 1:
+        return None
+    return read_plain(came[0]), read_plain(went[0])
+
+
+def _parts(raw: str) -> list[str]:
+    text = re.sub(r"\s*[;:,(]?\s*\bnote\b.*", "", _plain(raw))
+    return [part.strip() for part in text.split(";") if part.strip()]
 
 
 def _fold_spaces(text: str) -> str:
@@ -140,31 +176,29 @@ def _fold_spaces(text: str) -> str:
 
 def _plain(raw: str) -> str:
     """Drop what may stand in every kind of value: a label, nicknames, other spellings."""
-    text = _fold_spaces(raw).removeprefix("name: ").replace(", Jr", " Jr")
+    text = _fold_spaces(raw).removeprefix("name: ").replace(", Jr", " Jr").replace(" & ", " and ")
     text = _ALSO.sub(r"\1 ", text)
     return _fold_spaces(re.sub(r'["“][^"“”]*["”]|\((?:also|aka|formerly) [^()]*\)', "", text))
 
 
 def _since(text: str) -> datetime | None:
-    found = _DATE.search(_BORN.sub("", text))
-    if found is None:
-        return None
-    day, month, late_day, year = found.groups()
-    month_number = _MONTHS.index(month or "Jan") + 1
-    try:
-        return datetime(int(year), month_number, int(day or late_day or 1), tzinfo=UTC)
-    except ValueError:
-        return None
+    return date_in(_ELSEWHEN.sub("", text))
 
 
 def _name_words(name: str) -> list[str]:
     """Give the words of a name in usual case; none if it does not look like a name."""
-    words = re.sub(r" of (?:the )?[A-Z].*|, .*|(?<!Jr)\.$", "", name.strip(" ,:")).split()
+    name = name.strip(" ,:")
+    inverted = _FAMILY_FIRST.match(name)
+    if inverted and not split_titles(inverted[2])[0]:
+        if not inverted[1].isupper() or inverted[2].isupper():
+            return []
+        name = f"{inverted[2]} {inverted[1]}"
+    words = re.sub(r" of (?:the )?[A-Z].*|, .*|(?<!Jr)\.$", "", name).split()
     if not words or any(map(is_title_word, words)):
         return []
     cased = [_cased(word, first=n == 0) for n, word in enumerate(words)]
     named = [_starts_like_a_name(word) for word in cased]
-    good = all(n or _PARTICLE.fullmatch(w) for n, w in zip(named, cased, strict=True))
+    good = all(n or PARTICLE.fullmatch(w) for n, w in zip(named, cased, strict=True))
     return cased if good and any(named) else []
 
 
@@ -176,7 +210,7 @@ def _starts_like_a_name(word: str) -> bool:
 
 def _cased(word: str, *, first: bool) -> str:
     """`SCHOOF` -> `Schoof`, `O'NEILL` -> `O'Neill`, `DE` -> `de`; `XIV` stays unless first."""
-    if word.isupper() and not first and _PARTICLE.fullmatch(word.lower()):
+    if word.isupper() and not first and PARTICLE.fullmatch(word.lower()):
         return word.lower()
     if _NUMERAL.fullmatch(word) and not first:
         return word
@@ -192,27 +226,7 @@ def _cased_piece(piece: str, before: str) -> str:
     return piece.capitalize() if piece.isupper() else piece
 
 
-# How alike two words are (difflib ratio) to count as one word respelled.  Measured on the
-# Factbook's changes of name among heads of state, heads of government and ambassadors, 2014 to
-# 2026: at 0.85 it finds 97 respellings and takes no change of holder for one; at 0.80 Li Keqiang
-# and Li Qiang become one, but not if the words begin alike: that finds 27 more and no change; at
-# 0.75 Arif Alvi and Asif Ali Zardari become one.  A respelling that is missed costs a needless
-# edit, a change that is missed is lost: so strict values.
-_NEARLY, _NEARLY_FROM_THE_START = 0.85, 0.80
 _SAME_WEEK = timedelta(days=7)
-_LETTERS = str.maketrans("øłđðıŀ", "olddil", "'`\u2018\u2019\u02bb\u02bc")
-
-
-def same_value(one: str, other: str) -> bool:
-    """True when two names are spellings of one: as `same_spelling`, and near-spellings.
-
-    The first names must be nearly equal, and every further word of the shorter name must have
-    its like in the longer one, in the same order: a middle name may come and go.
-    """
-    if same_spelling(one, other):
-        return True
-    short, long = sorted((_folded_words(one), _folded_words(other)), key=len)
-    return len(short) >= 2 and _nearly(short[0], long[0]) and _all_in_order(short[1:], long[1:])
 
 
 def same_holder(one: Reading, other: Reading) -> bool:
@@ -228,37 +242,8 @@ def same_holder(one: Reading, other: Reading) -> bool:
         return True
     if not (one.since and other.since) or abs(one.since - other.since) > _SAME_WEEK:
         return False
-    short, long = sorted((_folded_words(one.object), _folded_words(other.object)), key=len)
-    alike = sum(any(_nearly(word, candidate) for candidate in long) for word in short)
-    return 2 * alike >= len(short)
-
-
-def same_spelling(one: str, other: str) -> bool:
-    """True when two values differ in case, accents, hyphens, particles and marks at most."""
-    mine, theirs = _folded_words(one), _folded_words(other)
-    numbers = any(c.isdigit() for c in one + other)  # 1.2 is not 12
-    return mine == theirs if numbers else "".join(mine) == "".join(theirs)
-
-
-def shares_words(one: str, other: str) -> bool:
-    """True when two descriptions have half of all their words in common, or more."""
-    mine, theirs = set(_folded_words(one)), set(_folded_words(other))
-    return 2 * len(mine & theirs) >= len(mine | theirs)
-
-
-def _folded_words(text: str) -> list[str]:
-    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
-    letters = "".join(c for c in decomposed if not unicodedata.combining(c))
-    words = re.findall(r"\w+", letters)
-    return [word for word in words if not _PARTICLE.fullmatch(word)] or words
-
-
-def _nearly(one: str, other: str) -> bool:
-    enough = _NEARLY_FROM_THE_START if one[0] == other[0] else _NEARLY
-    return one == other or SequenceMatcher(None, one, other).ratio() >= enough
-
-
-def _all_in_order(short: Sequence[str], long: Sequence[str]) -> bool:
-    """Say whether each word of `short` is found in `long`, in the same order."""
-    rest = iter(long)
-    return all(any(_nearly(word, candidate) for candidate in rest) for word in short)
+    short, long = sorted((words_of(one.object), words_of(other.object)), key=len)
+    alike = [at for at, word in enumerate(short) if any(nearly(word, one) for one in long)]
+    # who share nothing but a given name are two: `Michael Strong`, then `Michael Ratney`
+    namesakes = alike == [0] and len(short) > 1 and nearly(short[0], long[0])
+    return 2 * len(alike) >= len(short) and not namesakes

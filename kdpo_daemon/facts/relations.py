@@ -35,6 +35,8 @@ class ValueKind(StrEnum):
 
     HOLDER = "holder"  #: titles, a name and a date; the name counts
     PLAIN = "plain"  #: what stands before notes and parentheses
+    QUANTITY = "quantity"  #: a number with its unit, of the last year that is given
+    VERSION = "version"  #: of a program, without its name
     PHRASE = "phrase"  #: as plain; a description, which other words may say as well
 
 

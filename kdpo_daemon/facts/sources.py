@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kdpo_daemon.facts.names import same_spelling, same_value
+from kdpo_daemon.facts.quantities import same_currency, same_quantity
 from kdpo_daemon.facts.relations import Relation, ValueKind
+from kdpo_daemon.facts.spelling import same_spelling, same_value
+from kdpo_daemon.facts.versions import same_version
 from kdpo_daemon.records.facts import Fact, Said, Slot
 from kdpo_daemon.records.intake import OpenClaim, Ruling
 
@@ -30,9 +32,18 @@ class SourcePolicy:
     text_sources_needed: int = 0
 
 
+_SAME = {
+    ValueKind.HOLDER: same_value,
+    ValueKind.QUANTITY: same_quantity,
+    ValueKind.VERSION: same_version,
+}
+
+
 def same_as(relation: Relation) -> Callable[[str, str], bool]:
     """Give the test of whether two values of a relation are one."""
-    return same_value if relation.value is ValueKind.HOLDER else same_spelling
+    if relation.object_type == "currency":
+        return same_currency
+    return _SAME.get(relation.value, same_spelling)
 
 
 def is_one(relation: Relation, one: Sequence[str], other: Sequence[str]) -> bool:

@@ -12,6 +12,8 @@ from kdpo_daemon.records.intake import RawFact
 MAX_LINE = 600
 #: Longest summary that is kept.
 MAX_SUMMARY = 4000
+# A letter that was decoded wrongly has become two or more, of which none is plain.
+_PAIR = re.compile(r"[^\x00-\x7f]{2}")
 # Zero-width joiner and non-joiner are part of Persian and Indic words.
 _JOINERS = "\u200c\u200d"
 
@@ -21,6 +23,26 @@ def clean(text: str, longest: int = MAX_LINE) -> str:
     # twice the length is enough after folding spaces, and bounds the work on a huge text
     kept = (" " if c.isspace() else c for c in text[: 2 * longest] if _visible(c))
     return " ".join("".join(kept).split())[:longest].rstrip()
+
+
+def readable(text: str, longest: int = MAX_LINE) -> str:
+    """As `clean`, and mend what was decoded wrongly before it came here: `SÃ£o TomÃ©`.
+
+    For words only: ids, addresses and the like are compared with what they were.
+    """
+    begin = text[: 2 * longest]
+    # control characters may be half of a letter, so this comes first
+    return clean(_mended(begin) if _PAIR.search(begin) else begin, longest)
+
+
+def _mended(text: str) -> str:
+    # here, for it takes as long as reading a document, and few documents need it
+    from ftfy import TextFixerConfig, fix_encoding
+    from ftfy.badness import is_bad
+
+    # a lone control character is a line break of sorts, and no letter
+    config = TextFixerConfig(fix_c1_controls=False, explain=False)
+    return fix_encoding(text, config) if is_bad(text) else text
 
 
 def without_markup(markup: str) -> str:

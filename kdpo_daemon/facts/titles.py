@@ -11,17 +11,29 @@ APOSTROPHES = "'`\u2018\u2019"
 MARKS = f"-{APOSTROPHES}"
 # What may stand before a name.  An office gives the role; the first one counts.
 OFFICES = (
-    "prime minister|vice president|president of the government|(?:president|chairman|chairperson)"
-    " of (?:the )?(?:council of ministers|presidency|executive council|territorial council"
-    "|territorial assembly)|president|premier|chief minister|first minister|minister of state"
-    "|secretary of state|chief executive officer|chief executive|taoiseach|federal chancellor"
+    "prime minister|vice president|president of the government"
+    "|(?:president|chairman|chairwoman|chairperson) of (?:the )?(?:council of ministers"
+    "|presidency|executive council|territorial council|territorial assembly)"
+    "|president|premi(?:er|[eè]re) ministre|premier|chief minister|first minister"
+    "|minister of state"
+    "|secretary of (?:state|defen[sc]e|war|the (?:treasury|interior))"
+    "|chancellor of the exchequer|chief executive officer|chief executive|taoiseach"
+    "|federal chancellor"
+    "|(?:(?:chairman|chairwoman|president) and )?(?:co-)?CEOs?|(?:chief|special) advis[eo]r"
+    "|head coach|t[aá]naiste|(?:bundes)?kanzler(?:in)?|(?:bundes)?pr[aä]sident(?:in)?"
+    "|ministerpr[aä]sident(?:in)?|(?:ober)?b[uü]rgermeister(?:in)?|ministre-pr[eé]sidente?"
+    "|pr[eé]sidente?|primer[ao]? ministr[ao]|primeir[ao][- ]ministr[ao]"
     "|chancellor|king|queen|emperor|empress|sultan|amir|emir|grand duke|crown prince|prince|pope"
     "|governor[ -]general|governor|high commissioner|administrator|ambassador"
     "|apostolic nuncio|consul"
     f"|charg[eé] d[{APOSTROPHES}] ?affaires"
-    "|chairperson|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
+    "|chairperson|chairwoman|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
     "|head of government|foreign minister|minister for foreign affairs"
-    "|minister of (?:foreign affairs|(?:the )?interior|defense|finance)"
+    "|minister (?:of|for) (?:foreign affairs|external affairs|(?:the )?interior|home affairs"
+    "|(?:national )?defen[sc]e|finance|(?:the )?economy|justice|health|education)"
+    "|(?:defen[sc]e|finance|interior|home) minister|(?:team )?captain|managing director"
+    "|(?:chair(?:man|woman|person)?|governor|president) of the (?:federal reserve(?: board)?"
+    "|(?:european )?central bank|board(?: of directors)?)"
 )
 # An officer who is not the real thing: noted, and left out of the role.
 MODIFIERS = "acting|interim|caretaker|transitional|transition"
@@ -31,28 +43,38 @@ _HONOURS = (
     # without the full stop only what is no given name: Gen and Hon are
     r"|(?:capt|cmdr|cdre|lt|maj|brig|dr|mr|mrs|ms)(?=\s)"
     "|(?:major |lieutenant |brigadier )?general|colonel|air commodore|air vice[ -]marshall?"
-    "|captains?|commander|sir|dame|lord|lady|princess|sheikh|shaykh|sayyid|cardinal|ratu|tuanku"
-    "|dato'?|datuk|appointed|ad(?= interim)"
+    "|captains|commander|sir|dame|lord|lady|princess|sheikh|shaykh|sayyid|cardinal|ratu|tuanku"
+    "|(?:dato'?|datuk)(?: (?:seri|sri))?|appointed|ad(?= interim)"
     "|tan sri|(?:arch)?bishop"
+    "|(?:his|her|their) (?:royal )?(?:majesty|highness|excellency|holiness)"
+    r"|(?:the )?(?:rt\.?|right|most) hon(?:ou?rable|\.)?|(?:the )?honou?rable|h\.\s?e\."
+)
+# `President of the Swiss Confederation`, `of the Islamic Republic of Afghanistan`
+_STATE = (
+    r" of (?:the )?(?:[A-Z]\w+ ){0,3}?(?:Confederation|Republic|Federation|Kingdom|Union"
+    r"|Principality|Emirates|Commonwealth)(?: of (?:the )?[A-Z]\w+)?(?= [A-Z])"
 )
 # `President of X is NAME` says no more than `President of X NAME`.
 _TITLE = re.compile(
     rf"(?:(?P<office>{OFFICES})|{MODIFIERS}|{_HONOURS}|and\b|is\b)(?:,|\b|(?<=[.)]))"
     # a country's name ends where a ruler's begins, in capitals or with a title of its own
-    rf"(?-i: of (?:the )?[A-Z][a-z]+(?= (?:[A-Z]{{2}}|(?i:{OFFICES})\b)))?\s*(?![{MARKS}])",
+    rf"(?-i: of (?:the )?[A-Z][a-z]+(?= (?:[A-Z]{{2}}|(?i:{OFFICES})\b))|{_STATE})?"
+    rf"\s*(?![{MARKS}])",
     re.IGNORECASE,
 )
 # Words that only a title has.  Left in a name, they say that the title was not understood.
 _TITLE_WORD = re.compile(
     "(?:vice-|co-vice-)?(?:president|minister|chair(?:man|person)?|leader|council|commission(?:er)?"
     "|prime|premier|chief|executive|secretary|director|head|deputy|vice|co-vice|speaker|marshal"
-    "|government|state|general|regent|co-?prince|affairs|assembly|committee|forces"
+    "|government|state|general|regent|co-?princes?|majesty|highness|excellency|affairs|assembly|committee|forces"
     "|representatives|administrator)",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(r"\((?!ret\b|vacant)[^()]*\)|\[.*?\]", re.IGNORECASE)
 # A title with an explanation, before the name.
 _GLOSS = re.compile(r"([^()]*)\((?!ret\b|vacant)([^()]*)\) (?=\S)", re.IGNORECASE)
+# Honours and seats behind a name.  Not KC, which is a family's name in Nepal.
+_BEHIND = re.compile(r"(?:,? (?:M\.?P\.?|MEP|[MOCKDG]BE|G?CMG|KCMG|Ph\.?D\.?))+$")
 # Small words within a title.
 _SMALL = frozenset(["of", "the", "for", "and", "in", "or", "to"])
 
@@ -66,7 +88,7 @@ def split_titles(head: str) -> tuple[str, str]:
         role = gloss[2].lower() if office else _strip(gloss[1])[0]
         own, name = split_titles(head[gloss.end() :])
         return role or own, name
-    head = " ".join(_ASIDE.sub(" ", head).split())
+    head = _BEHIND.sub("", " ".join(_ASIDE.sub(" ", head).split()))
     role, name = _strip(head)
     if any(is_title_word(word) for word in name.split()):
         return "", _strip(_after_title(name))[1]
@@ -90,7 +112,8 @@ def _strip(head: str) -> tuple[str, str]:
     """Take titles that are known in full from the start of a text."""
     role = ""
     while match := _TITLE.match(head):
-        role = role or (match["office"] or "").lower()
+        office = match["office"] or ""
+        role = role or re.sub(r"\bceo", "CEO", office.lower())
         head = head[match.end() :]
     return role, head
 

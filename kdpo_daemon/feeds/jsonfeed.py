@@ -8,6 +8,7 @@ takes them for HTML.
 import html
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from kdpo_daemon.errors import SourceError
@@ -24,11 +25,11 @@ def is_json(body: bytes) -> bool:
     return body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
-def items_of(feed_name: str, body: bytes) -> list[dict[str, object]]:
+def items_of(feed_name: str, body: bytes, most: int) -> list[Mapping[str, object]]:
     """Give the items of a document, in its order.
 
     Raises:
-        SourceError: not JSON, or not a JSON Feed.
+        SourceError: not JSON, not a JSON Feed, or one of more than `most` items.
 
     """
     try:
@@ -40,6 +41,8 @@ def items_of(feed_name: str, body: bytes) -> list[dict[str, object]]:
     items = feed.get("items")
     if not isinstance(items, list):
         raise _refused(feed_name, "is not a feed: a JSON Feed without a list of items")
+    if len(items) > most:
+        raise flooded(feed_name, len(items), most)
     return [_item(item) for item in items if isinstance(item, dict)]
 
 
@@ -76,6 +79,15 @@ def _date(text: str) -> object:
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).utctimetuple()
     except (ValueError, OverflowError):
         return None
+
+
+def flooded(feed_name: str, entries: int, most: int) -> SourceError:
+    """Give the error for a document with far too many entries, of whatever format."""
+    return SourceError(
+        f"has about {entries} entries, more than {most}",
+        subject=f"feed {feed_name}",
+        hint="ask its publisher for a document with the newest ones only",
+    )
 
 
 def _refused(feed_name: str, why: str) -> SourceError:

@@ -25,7 +25,7 @@ _LIMIT_BYTES = 2 * 1024**3
 
 
 def parse(feed_name: str, fetched: Fetched, max_entries: int) -> list[Entry]:
-    """Give the entries of a document, in its order, at most `max_entries`, each key once.
+    """Give the entries of a document, in its order, at most `max_entries`, each with its own key.
 
     A document that is not well-formed gives what could be read of it, if that is any entry.
 

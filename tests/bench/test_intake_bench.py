@@ -5,10 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from kdpo_daemon.app import silent
+from kdpo_daemon.bench import folder as whole
 from kdpo_daemon.bench import intake, labels, plots
 from kdpo_daemon.bench.factbook import document, read_history
+from kdpo_daemon.cli import cli
 from kdpo_daemon.errors import SettingsError
 
 PATH = "europe/nl.json"
@@ -87,6 +90,70 @@ def test_a_replay_counts_what_the_stages_accepted(folder: Path, tmp_path: Path) 
     ]
 
 
+def test_a_change_that_led_to_no_claim_is_listed(folder: Path, tmp_path: Path) -> None:
+    changes = folder / "factbook" / "changes.jsonl"
+    respelt = change("2024-07-11", SCHOOF, SCHOOF, field="chief_of_state")
+    changes.write_text(changes.read_text("utf-8") + json.dumps(respelt) + "\n", "utf-8")
+
+    result = intake.run(folder, tmp_path / "bench.db", silent)
+
+    assert result["unseen"] == [("2024-07-11", PATH, "head_of_state")]
+
+
+def test_labels_of_ones_own_are_judged_beside_the_shipped(folder: Path, tmp_path: Path) -> None:
+    label = {"sample": "mine", "country": "x", "old": "", "new": "", "kind": "event"}
+    label |= {"path": PATH, "relation": "head_of_government"}
+    mine = [
+        label | {"date": "2024-07-04", "change": True, "object": "Dick Schoof"},
+        label | {"date": "2024-06-13", "change": False, "object": ""},
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in mine), "utf-8")
+
+    result = intake.run(folder, tmp_path / "bench.db", silent, file)
+
+    assert isinstance(result["samples"], dict)
+    found = result["samples"]["mine"]
+    assert (found["changes"], found["right"], found["precision"], found["recall"]) == (1, 1, 1, 1)
+    assert result["not_right"] == []
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"date": "2024-07-04"}', "[]"])
+def test_labels_that_cannot_be_read_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.jsonl").write_text(text, "utf-8")
+
+    with pytest.raises(SettingsError, match=r"mine\.jsonl: holds no labels"):
+        labels.read_labels(tmp_path / "mine.jsonl")
+
+
+def test_a_sample_without_changes_has_no_precision() -> None:
+    none = labels.agreement([], "theirs")
+
+    assert (none.precision, none.recall) == (None, None)
+
+
+def test_of_a_folder_only_what_is_there_is_measured(folder: Path, tmp_path: Path) -> None:
+    (folder / "feeds").mkdir()
+    (folder / "feeds" / "one.xml").write_text(
+        "<rss version='2.0'><channel><item><guid>1</guid></item></channel></rss>", "utf-8"
+    )
+    out = tmp_path / "numbers.json"
+
+    done = CliRunner().invoke(cli, ["bench", "intake", "--data", str(folder), "--json", str(out)])
+
+    assert done.exit_code == 0, done.output
+    result = json.loads(out.read_text("utf-8"))
+    assert result["absent"] == ["wikidata", "feeds_polls"]
+    assert result["replay"]["claims"] == {"rejected": 2, "accepted": 1}
+    assert [row["entries"] for row in result["documents"]] == [1]
+    assert "wikidata" in done.output
+
+
+def test_a_folder_with_nothing_to_measure_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"holds none of factbook, wikidata.*--data"):
+        whole.measure(tmp_path, tmp_path / "bench.db", silent)
+
+
 def test_a_folder_without_the_record_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"changes\.jsonl: cannot be read.*--data"):
         read_history(tmp_path)
@@ -134,10 +201,15 @@ def test_the_picture_shows_each_sample_and_quarter(tmp_path: Path) -> None:
     one = {"changes": 10, "right": 9, "wrong": 1, "precision": 0.9, "recall": 0.9}
     claims = [{"day": "2024-03-31", "ruling": "held"}, {"day": "2024-04-01", "ruling": "accepted"}]
 
-    plots.draw({"samples": {"open": one, "fresh": one}, "claims": claims}, tmp_path / "a.svg")
+    weeks = [{"ingest_s": 0.1, "accept_s": 0.05}] * 3
+    empty = {"changes": 0, "right": 0, "wrong": 0, "precision": None, "recall": None}
+    samples = {"open": one, "fresh": one, "theirs": empty}
+
+    plots.draw({"samples": samples, "claims": claims, "weeks": weeks}, tmp_path / "a.svg")
 
     picture = (tmp_path / "a.svg").read_text("utf-8")
     assert all(word in picture for word in ("open", "fresh", "2024-1", "2024-2", "rejected"))
+    assert "seconds that each week costs" in picture
 
 
 def test_few_cases_leave_a_wide_interval() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.settings import Settings
 from tests.fakes import FakeVllm
 from tests.stages.conftest import FeedServer, World, build
 
@@ -46,12 +48,19 @@ def test_init_writes_a_configuration_that_can_be_read_and_never_overwrites(tmp_p
     assert "as it should be" in kdpo(tmp_path, "db", "check").stdout
 
 
-def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
-    (tmp_path / "kdpo.toml").write_text("[gate]\nefficacy = 1\n", "utf-8")
+@pytest.mark.parametrize("section", ["gate", "daemon", "intake", "extraction", "model"])
+def test_an_unknown_setting_is_named(tmp_path: Path, section: str) -> None:
+    (tmp_path / "kdpo.toml").write_text(f"[{section}]\nefficacy = 1\n", "utf-8")
 
-    ended = kdpo(tmp_path, "status", status=1)
+    with pytest.raises(SettingsError, match=rf"{section}\.efficacy: unknown key"):
+        Settings.read(tmp_path / "kdpo.toml", frozenset())
 
-    assert "gate.efficacy: unknown key" in ended.stderr
+    if section == "gate":
+        assert "gate.efficacy: unknown key" in kdpo(tmp_path, "status", status=1).stderr
+
+
+def test_brackets_in_a_message_are_printed(tmp_path: Path) -> None:
+    assert "Set [model] and [[servers]]" in kdpo(tmp_path, "init").stdout
 
 
 def test_without_a_configuration_the_remedy_is_named(tmp_path: Path) -> None:

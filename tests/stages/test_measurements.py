@@ -71,7 +71,7 @@ def test_every_document_is_compared_with_what_is_in_it(tmp_path: Path) -> None:
         "good.xml": rss(("1", "a"), ("2", "b")),
         "good.json": json.dumps(json_feed),
         "bad.xml": "<html/",
-        "short.xml": rss(("1", "a"), ("1", "b")),
+        "same.xml": rss(("1", "a"), ("1", "b"), ("1", "b")),
     }
     for name, body in bodies.items():
         (tmp_path / "feeds" / name).write_text(body, "utf-8")
@@ -84,7 +84,7 @@ def test_every_document_is_compared_with_what_is_in_it(tmp_path: Path) -> None:
         (2, 2, True),
         (1, 1, True),
         (0, None, True),
-        (2, 1, False),
+        (3, 3, True),
     ]
     assert "not a feed" in rows[2].refused
     assert all(0 < row.peak_mb < 100 for row in rows)
@@ -93,15 +93,19 @@ def test_every_document_is_compared_with_what_is_in_it(tmp_path: Path) -> None:
 def test_a_second_poll_gives_only_what_is_new_or_changed(tmp_path: Path) -> None:
     (tmp_path / "feeds_polls").mkdir()
     for name, items in (
-        ("1.xml", [("1", "a"), ("2", "b")]),
-        ("2.xml", [("1", "a"), ("2", "other words"), ("3", "c")]),
+        ("fires_2024-01-01.xml", [("1", "a"), ("2", "b")]),
+        ("fires_2024-01-08.xml", [("1", "a"), ("2", "other words"), ("3", "c")]),
+        ("floods_2024-01-01.xml", [("1", "a")]),
     ):
         (tmp_path / "feeds_polls" / name).write_text(rss(*items), "utf-8")
 
-    assert documents.polls(tmp_path) == [
-        IngestCounts(new=2, changed=0, same=0),
-        IngestCounts(new=1, changed=1, same=1),
-    ]
+    assert documents.polls(tmp_path) == {
+        "fires": [
+            IngestCounts(new=2, changed=0, same=0),
+            IngestCounts(new=1, changed=1, same=1),
+        ],
+        "floods": [IngestCounts(new=1, changed=0, same=0)],
+    }
 
 
 def test_the_command_writes_its_numbers_and_says_by_its_status_if_one_is_not_good(
@@ -109,7 +113,8 @@ def test_the_command_writes_its_numbers_and_says_by_its_status_if_one_is_not_goo
 ) -> None:
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds_polls").mkdir()
-    bodies = {"good.xml": rss(("1", "a")), "short.xml": rss(("1", "a"), ("1", "b"))}
+    short = {"version": "https://jsonfeed.org/version/1", "items": [{"id": "1"}, "no item"]}
+    bodies = {"good.xml": rss(("1", "a")), "short.json": json.dumps(short)}
     for name, body in bodies.items():
         (tmp_path / "feeds" / name).write_text(body, "utf-8")
     manifest = tmp_path / "feeds" / "MANIFEST.jsonl"
@@ -118,7 +123,7 @@ def test_the_command_writes_its_numbers_and_says_by_its_status_if_one_is_not_goo
 
     manifest.write_text(json.dumps({"file": "feeds/good.xml"}), "utf-8")
     good = CliRunner().invoke(cli, command)
-    manifest.write_text(json.dumps({"file": "feeds/short.xml"}), "utf-8")
+    manifest.write_text(json.dumps({"file": "feeds/short.json"}), "utf-8")
     bad = CliRunner().invoke(cli, command)
 
     assert (good.exit_code, bad.exit_code) == (0, 3)

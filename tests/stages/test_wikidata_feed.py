@@ -34,7 +34,7 @@ BEFORE, AFTER = (
 PACK = read_pack([packs.text(name) for name in packs.RELATIONS])
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = 3600
-CHANGED = ("Bielefeld", "population", "329327", "334002")
+CHANGED = ("Bielefeld", "population", "329,327", "334,002")
 POPULATION = "/* wbsetclaim-update:2||1 */ [[Property:P1082]]: 334,002"
 
 

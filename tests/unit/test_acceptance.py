@@ -161,6 +161,40 @@ def test_a_description_in_much_the_same_words_waits_for_a_person(
     assert approved.ruling is Ruling.ACCEPTED
 
 
+@pytest.mark.parametrize(
+    ("relation", "new", "standing", "why"),
+    [
+        ("population", "67.4 million", "67,391,582", "same value"),
+        ("employees", "164 thousand", "164,000", "same value"),
+        ("currency", "EUR", "euros", "same value"),
+        ("latest_version", "3.12.0", "3.12", "same value"),
+        ("head_of_state", "Владимир Путин", "Vladimir Putin", "same value"),
+    ],
+)
+def test_two_ways_to_write_a_value_are_no_change(
+    pack: Pack, relation: str, new: str, standing: str, why: str
+) -> None:
+    claim = Claim("Ruritania", relation, "", new, "", None, new)
+    fact = replace(STANDING, subject="Ruritania", relation=relation, object=standing)
+
+    decision = ruled(waiting(claim), fact, pack, POLICY)
+
+    assert decision.ruling is Ruling.REJECTED
+    assert why in decision.reason
+
+
+def test_an_earlier_version_waits_for_a_person(pack: Pack) -> None:
+    standing = replace(STANDING, subject="Python", relation="latest_version", object="3.13.1")
+    repair = Claim("Python", "latest_version", "", "3.11.9", "", None, "3.11.9")
+
+    held = ruled(waiting(repair), standing, pack, POLICY)
+    later = ruled(waiting(replace(repair, object="3.13.2")), standing, pack, POLICY)
+
+    assert held.ruling is Ruling.HELD
+    assert "is earlier than '3.13.1'" in held.reason
+    assert later.ruling is Ruling.ACCEPTED
+
+
 def test_names_that_share_words_are_other_values(pack: Pack) -> None:
     claim = Claim("Ruritania", "capital", "", "New Elsa", "Elsa", None, "New Elsa")
 

@@ -92,6 +92,50 @@ def test_a_vacant_old_value_leaves_the_old_object_open(pack: Pack) -> None:
 
 
 @pytest.mark.parametrize(
+    ("subject", "relation", "raw", "read", "role"),
+    [
+        ("London", "mayor", "Mayor of London Sadiq Khan", "Sadiq Khan", "mayor"),
+        ("Mali", "head_of_state", "President of Mali Assimi GOITA", "Assimi Goita", "president"),
+        ("Amazon", "chief_executive", "Amazon CEO Andy Jassy", "Andy Jassy", "CEO"),
+        ("Amazon", "chief_executive", "Amazon\u2019s CEO Andy Jassy", "Andy Jassy", "CEO"),
+        ("Georgia", "captain", "Captain Georgia Bell", "Georgia Bell", "captain"),
+        ("Jordan", "coach", "Jordan Peterson", "Jordan Peterson", ""),
+    ],
+)  # fmt: skip
+def test_whose_office_it_is_stands_in_the_subject(
+    pack: Pack, subject: str, relation: str, raw: str, read: str, role: str
+) -> None:
+    (claim,) = claims_of(carrying(RawFact(subject, relation, new=raw)), pack)
+
+    assert (claim.object, claim.role) == (read, role)
+
+
+def test_of_a_description_in_parts_only_what_changed_is_claimed(pack: Pack) -> None:
+    fact = RawFact(
+        "Barbados",
+        "government_type",
+        new="parliamentary republic; a Commonwealth realm",
+        old="parliamentary democracy under a constitutional monarchy; a Commonwealth realm",
+    )
+    swapped = RawFact("Guam", "government_type", new="a territory; a democracy", old="a democracy; a territory")  # noqa: E501 # fmt: skip
+
+    ((claim,), (other,)) = (claims_of(carrying(one), pack) for one in (fact, swapped))
+
+    assert claim.object == "parliamentary republic"
+    assert claim.old_object == "parliamentary democracy under a constitutional monarchy"
+    assert (other.object, other.note) == ("", "several values")
+
+
+def test_a_number_is_of_its_year(pack: Pack) -> None:
+    fact = RawFact("Kenya", "population", new="57.05 million (2023 est.)", old="55.9 million (2022 est.)")  # noqa: E501 # fmt: skip
+
+    (claim,) = claims_of(carrying(fact), pack)
+
+    assert (claim.object, claim.old_object) == ("57.05 million", "55.9 million")
+    assert claim.valid_from == datetime(2023, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
     ("raw", "read"), [("Astana", "Astana"), ("Mayor Ada BELL (since 2 May 2024)", "Ada Bell")]
 )
 def test_an_unknown_relation_is_read_by_the_form_of_its_value(

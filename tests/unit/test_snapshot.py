@@ -65,6 +65,19 @@ def test_a_value_that_vanishes_and_comes_back_is_no_change() -> None:
     assert facts(ONE, there, gone, there) == [[], [], []]
 
 
+def test_a_document_of_far_too_many_things_is_refused_before_it_is_read() -> None:
+    flood = {"countries": [{"name": "Utopia", "head": "Ada"}] * 301}
+
+    with pytest.raises(SourceError, match="tells of 301 things"):
+        read(MANY, flood, limit=3)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"countries":' * 100_000])
+def test_a_document_that_is_nested_too_deep_is_refused(body: bytes) -> None:
+    with pytest.raises(SourceError, match="is not JSON"):
+        read(MANY, body)
+
+
 def test_none_is_no_value() -> None:
     assert facts(ONE, {"name": "U", "head": "Ada"}, {"name": "U", "head": "none"}) == [[], []]
 

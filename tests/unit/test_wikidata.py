@@ -56,6 +56,7 @@ CHANGED = [
     ("P463", "", "[Q627637]; [Q1768108]; [Q747279]; [Q52144567]; [Q896216]"),
     ("P485", "", "[Q28719794]"),
     ("P571", "", "1214"),
+    ("P625", "52.016666666667, 8.5166666666667", "52.016666666667, 8.5333333333333"),
     ("P706", "[Q677337]; [Q109773]", "[Q677337]"),
     ("P856", "http://www.bielefeld.de/", "https://www.bielefeld.de/"),
     ("P948", "Bielefeld City.jpg", "Bielefeld WV banner.jpg"),
@@ -316,6 +317,30 @@ def _read_both(properties: dict[str, str], wanted: str) -> list[Entry]:
 
 
 # ---------------------------------------------------------------- names
+
+
+def measure(amount: str, unit: str) -> dict[str, Any]:
+    value = {"amount": amount, "unit": f"http://www.wikidata.org/entity/{unit}"}
+    return {"mainsnak": {"datavalue": {"type": "quantity", "value": value}}, "rank": "normal"}
+
+
+def test_a_quantity_is_told_with_its_unit_and_another_unit_is_another_value() -> None:
+    watching = feed({"P2046": "area"})
+    before = entity(P2046=[measure("+258.8", "Q712226")])
+
+    (grown,) = read(watching, before, entity(P2046=[measure("+260", "Q712226")])).entries
+    (other,) = read(watching, before, entity(P2046=[measure("+258.8", "Q6")])).entries
+
+    assert grown.fact == RawFact("Utopia", "area", "260 [Q712226]", old="258.8 [Q712226]")
+    assert other.fact == RawFact("Utopia", "area", "258.8 Six", old="258.8 [Q712226]")
+
+
+def test_a_quantity_whose_unit_has_no_name_waits() -> None:
+    before = entity(P2046=[measure("+1", "Q6")])
+
+    assert (
+        read(feed({"P2046": "area"}), before, entity(P2046=[measure("+1", "Q404")])).entries == []
+    )
 
 
 def test_another_language_is_asked_for_and_its_aliases_are_kept() -> None:

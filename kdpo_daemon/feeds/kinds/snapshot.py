@@ -6,7 +6,7 @@ vanishes is taken for an omission, not for a change.  Does not judge what a valu
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
@@ -15,8 +15,9 @@ from jsonpath_ng import JSONPath
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext.parser import parse as parse_path
 
+from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.tables import as_table, as_text, as_texts, refused
-from kdpo_daemon.facts.texts import clean, content_hash, without_markup
+from kdpo_daemon.facts.texts import clean, content_hash, readable, without_markup
 from kdpo_daemon.feeds.kinds import Poll, Reading, as_json
 from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page, RawFact
 
@@ -24,6 +25,8 @@ from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page, RawFact
 PLACE = "{value}"
 #: Longest subject that is taken for a name as it stands.
 _NAME = 60
+#: A document with so many times the things that are told of at once is refused.
+_FAR_TOO_MANY = 100
 _KEYS = frozenset({"values", "each", "subject", "relations"})
 
 
@@ -58,13 +61,22 @@ def read(feed: Feed, fetched: Fetched, page: Page, poll: Poll) -> Reading:
     """Give an entry for each value that reads otherwise than before.  SourceError: no JSON."""
     before = page.values
     document = as_json(feed.name, fetched.url, fetched.body or b"")
-    found = dict(_facts(mapping_of(feed), page.url, document))
+    mapping = mapping_of(feed)
+    things = _compiled(mapping.each).find(document)
+    if len(things) > poll.max_entries * _FAR_TOO_MANY:
+        raise _flooded(feed, len(things))
+    found = dict(_facts(mapping, page.url, [thing.value for thing in things]))
     changed = [key for key, fact in found.items() if before.get(key, fact.new) != fact.new]
     taken = changed[: poll.max_entries]
     late = frozenset(changed[poll.max_entries :])
     entries = [_entry(key, found[key], before[key], fetched.url) for key in taken]
     values = {key: fact.new for key, fact in found.items() if key not in late}
     return Reading(entries, {**before, **values})
+
+
+def _flooded(feed: Feed, things: int) -> SourceError:
+    why = f"tells of {things} things, which would take minutes to read"
+    return SourceError(why, subject=f"feed {feed.name}", hint="take a narrower path for `each`")
 
 
 def mapping_of(feed: Feed) -> SnapshotMapping:
@@ -115,12 +127,14 @@ def _compiled(path: str) -> JSONPath:
 # ---------------------------------------------------------------- one document
 
 
-def _facts(mapping: SnapshotMapping, url: str, document: object) -> Iterator[tuple[str, RawFact]]:
+def _facts(
+    mapping: SnapshotMapping, url: str, things: Sequence[object]
+) -> Iterator[tuple[str, RawFact]]:
     """Give what a document says now, by key: its URL, the thing if it tells of many, relation."""
-    for thing in _compiled(mapping.each).find(document):
+    for thing in things:
         for slot in mapping.slots:
-            subject = next(filter(None, (_text(path, thing.value) for path in slot.subject)), "")
-            new = _text(slot.path, thing.value)
+            subject = next(filter(None, (_text(path, thing) for path in slot.subject)), "")
+            new = _text(slot.path, thing)
             name = "" if mapping.each == "$" else f"{subject}/"
             if subject and new:
                 key = clean(f"{url}#{name}{slot.relation}")
@@ -131,7 +145,7 @@ def _text(path: str, thing: object) -> str:
     """Give the values at a path as one clean text without markup; "" where there is none."""
     values = (match.value for match in _compiled(path).find(thing))
     plain = (str(value) for value in values if isinstance(value, str | int | float))
-    texts = (clean(without_markup(value)) for value in plain)
+    texts = (readable(without_markup(value)) for value in plain)
     joined = "; ".join(filter(None, texts))
     return "" if joined.lower() in {"none", "n/a", "na"} else joined
 

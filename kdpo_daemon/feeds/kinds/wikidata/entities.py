@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdpo_daemon.errors import SourceError
-from kdpo_daemon.facts.texts import clean
+from kdpo_daemon.facts.texts import clean, readable
 from kdpo_daemon.feeds.kinds import Ask, as_json
 from kdpo_daemon.feeds.kinds.wikidata.statements import Json
 from kdpo_daemon.feeds.kinds.wikidata.watch import PLACE
@@ -17,6 +17,7 @@ from kdpo_daemon.records.intake import Feed
 #: Other names of one item that are kept.
 _MOST_ALIASES = 20
 _ID = re.compile(r"[QPL]\d+")
+_AMOUNT = re.compile(r"-?\d+(\.\d+)?")
 
 
 def entity_of(feed: Feed, url: str, body: bytes) -> Json:
@@ -81,11 +82,16 @@ class Names:
 
         SourceError if the item cannot be fetched now.
         """
-        if not _ID.fullmatch(value):
-            return Named(value, value)
-        if value not in self._known:
-            self._known[value] = self._fetched(value)
-        return self._known[value]
+        amount, _, unit = value.rpartition(" ")
+        if _AMOUNT.fullmatch(amount) and _ID.fullmatch(unit):
+            label = self._item(unit).label
+            return Named(value, f"{amount} {label}" if label else "")
+        return self._item(value) if _ID.fullmatch(value) else Named(value, value)
+
+    def _item(self, item: str) -> Named:
+        if item not in self._known:
+            self._known[item] = self._fetched(item)
+        return self._known[item]
 
     def _fetched(self, item: str) -> Named:
         url = self._feed.url.replace(PLACE, item)
@@ -97,5 +103,5 @@ class Names:
             raise
 
     def _name(self, said: Json) -> str:
-        name = clean(str(said["value"]))
+        name = readable(str(said["value"]))
         return "" if _ID.fullmatch(name) else name

@@ -26,7 +26,7 @@ _LENGTHS = {9: 4, 10: 7, 11: 10}
 class Statement:
     """One statement of best rank."""
 
-    value: str  #: an item's id, or the value as text
+    value: str  #: an item's id, or the value as text; `258.82 Q712226` with a unit
     since: str  #: the start of its validity as an ISO date, "" if not said
     grounds: References  #: the strictest policy that its references meet
     url: str  #: of the reference that meets it, "" if it has none
@@ -109,7 +109,7 @@ def _qualifier(statement: Json, item_property: str) -> str:
 
 
 def _value(statement: Json) -> str:
-    """Give a statement's value as text; "" for what has none, coordinates for example."""
+    """Give a statement's value as text, a unit by its id; "" for what has none."""
     datavalue = statement["mainsnak"].get("datavalue")
     if not datavalue:
         return ""
@@ -122,7 +122,11 @@ def _value(statement: Json) -> str:
         case "monolingualtext":
             return clean(value["text"])
         case "quantity":
-            return str(value["amount"]).removeprefix("+")
+            unit = str(value.get("unit", "1")).rpartition("/")[2]
+            amount = str(value["amount"]).removeprefix("+")
+            return amount if unit == "1" else f"{amount} {unit}"
+        case "globecoordinate":
+            return f"{value['latitude']}, {value['longitude']}"
         case "time":
             return _date(value)[: _LENGTHS.get(value["precision"], 0)]
         case _:
