@@ -9,7 +9,7 @@ import logging
 import os
 from pathlib import Path
 
-from kdpo_daemon.vllm_plugin import aliases, lora_ops
+from kdpo_daemon.vllm_plugin import aliases, lora_linear, lora_ops
 
 #: The directory that holds the adapters and `aliases/`, absolute; unset: no alias is resolved.
 ADAPTERS_ENV = "KDPO_ADAPTERS"
@@ -47,3 +47,4 @@ def _install() -> None:
         aliases.install(Path(root), move_on_unload=tested)
     if tested and current_platform.is_cpu() and os.getenv(STOCK_OPS_ENV) != "1":
         lora_ops.install()
+        lora_linear.install()
