@@ -48,7 +48,7 @@ class LocalVllm:
     log_path: Path
     max_loras: int = 4  #: adapters in one batch: old, new, candidate, one spare
     max_cpu_loras: int = 8  #: adapters kept in memory
-    max_lora_rank: int = 64  #: one of `serving.line.MAX_RANKS`
+    max_lora_rank: int = 64  #: one of `serving.remedies.MAX_RANKS`
     lora_modules: tuple[str, ...] = ("down_proj",)  #: where adapters may act; fewer is faster
     max_model_len: int = 1024  #: tokens of prompt and answer
     max_num_seqs: int = 16  #: requests in one batch

@@ -14,7 +14,7 @@ from kdpo_daemon.bench.versions import make_version
 from kdpo_daemon.local_vllm import LocalVllm, free_port, start
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.serving import Access, Replica, ServingPolicy
-from kdpo_daemon.serving.line import enough_rank
+from kdpo_daemon.serving.remedies import enough_rank
 
 #: Prompts of about 100 tokens, no two with a common beginning that a cache could serve.
 _PROMPT = (

@@ -18,6 +18,7 @@ class AliasMode(StrEnum):
 
     PLUGIN = "plugin"  #: our plugin in vLLM follows a pointer file; no gap
     RELOAD = "reload"  #: stock vLLM: the alias is unloaded and loaded again; a short 404 gap
+    VERSIONED = "versioned"  #: clients or a gateway name versions; a gateway is told which
 
 
 #: What to do when an alias does not answer as the version it was moved to.
@@ -27,6 +28,7 @@ REMEDY = {
         "directory, and look for kdpo_alias in its log"
     ),
     AliasMode.RELOAD: "See the server's log; another client may load and unload the same name",
+    AliasMode.VERSIONED: "See the server's log; another client may unload the version",
 }
 
 
@@ -38,11 +40,21 @@ def pointer_path(adapters_dir: Path, alias: str) -> Path:
 def point(adapters_dir: Path, alias: str, adapter: Adapter) -> None:
     """Let the alias stand for the adapter: readers see the old pointer or the new one, whole."""
     path = pointer_path(adapters_dir, alias)
+    replace_whole(path, json.dumps(_pointer(adapter)), f"the pointer of alias {alias}")
+
+
+def replace_whole(path: Path, text: str, what: str) -> None:
+    """Write a file so that readers see what it held or all of the new text, nothing between.
+
+    Raises:
+        AdapterError: it cannot be written; it holds what it held.
+
+    """
     draft = path.with_suffix(".draft")
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         with draft.open("w", encoding="utf-8") as file:
-            json.dump(_pointer(adapter), file)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         draft.chmod(0o644)
@@ -50,7 +62,7 @@ def point(adapters_dir: Path, alias: str, adapter: Adapter) -> None:
         _sync_directory(path.parent)
     except OSError as error:
         raise AdapterError(
-            f"the pointer of alias {alias} could not be written ({error.strerror})",
+            f"{what} could not be written ({error.strerror})",
             subject=str(path),
             hint="Check the directory's owner and its free space",
         ) from error

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from kdpo_daemon.errors import AdapterError, ReplicaError
+from kdpo_daemon.errors import AdapterError, ReplicaError, UnfitError
 from kdpo_daemon.records.adapters import Adapter
-from kdpo_daemon.serving import aliases
+from kdpo_daemon.serving import aliases, fitness
 from kdpo_daemon.serving.aliases import AliasMode
-from kdpo_daemon.serving.line import enough_rank
+from kdpo_daemon.serving.remedies import enough_rank
 from kdpo_daemon.serving.replica import Replica
 
 #: The vLLM releases that our tests were run against.
@@ -55,12 +55,11 @@ def check(
 
 
 def _about_the_base(replica: Replica) -> list[Problem]:
-    bases = [card.id for card in replica.models() if card.parent is None]
-    found = []
-    if replica.base_model not in bases:
-        said = f"it serves {', '.join(bases)}, not {replica.base_model}"
-        hint = "Correct base_model in the settings, or start vLLM with that --served-model-name"
-        found.append(Problem(replica.name, said, hint))
+    try:
+        fitness.check_base(replica, replica.models())
+        found = []
+    except UnfitError as error:
+        found = [Problem(replica.name, error.message, error.hint)]
     version = replica.version()
     if version not in TESTED_VERSIONS:
         said = f"vLLM {version} is not a tested version ({', '.join(TESTED_VERSIONS)})"
