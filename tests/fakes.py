@@ -84,6 +84,7 @@ class FakeVllm:
     runtime_updating: bool = True  #: started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1
     max_lora_rank: int = 64
     max_loras: int = 4
+    blind: bool = False  #: does not see the adapters' directory
     api_key: str | None = None
     before: Callable[[str], None] = lambda _: None
     after: Callable[[str], None] = lambda _: None
@@ -273,7 +274,8 @@ class FakeVllm:
         if not self.lora:
             raise refusal(500, "LoRA is not enabled. Use --enable-lora to enable LoRA.")
         try:
-            rank = json.loads((Path(path) / "adapter_config.json").read_text())["r"]
+            seen = Path("/nowhere" if self.blind else path)
+            rank = json.loads((seen / "adapter_config.json").read_text())["r"]
         except FileNotFoundError as error:
             raise refusal(
                 404, f"Loading lora {name} failed: No adapter found for {path}"

@@ -6,6 +6,7 @@ file is therefore written down twice, and a test reads with one what the other w
 
 import json
 import os
+import threading
 from enum import StrEnum
 from pathlib import Path
 
@@ -32,6 +33,10 @@ REMEDY = {
 }
 
 
+#: Servers are moved at the same time, and each move writes the one pointer.
+_WRITING = threading.Lock()
+
+
 def pointer_path(adapters_dir: Path, alias: str) -> Path:
     """Where the pointer of an alias lies."""
     return adapters_dir / "aliases" / f"{alias}.json"
@@ -50,22 +55,27 @@ def replace_whole(path: Path, text: str, what: str) -> None:
         AdapterError: it cannot be written; it holds what it held.
 
     """
-    draft = path.with_suffix(".draft")
     try:
-        path.parent.mkdir(mode=0o755, exist_ok=True)
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o644)
-        draft.replace(path)
-        _sync_directory(path.parent)
+        with _WRITING:
+            _replace(path, text)
     except OSError as error:
         raise AdapterError(
             f"{what} could not be written ({error.strerror})",
             subject=str(path),
             hint="Check the directory's owner and its free space",
         ) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.chmod(0o644)
+    draft.replace(path)
+    _sync_directory(path.parent)
 
 
 def stands_for(adapters_dir: Path, alias: str, adapter: Adapter) -> bool:

@@ -102,13 +102,21 @@ class Sync:
         try:
             cards = tuple(replica.models())
             fitness.check_base(replica, cards)
-            reported = Reported(cards, replica.served_by(self._promotion.name(wanted)))
+            reported = Reported(cards, self._served_by(replica, wanted))
             answered = True
             return _Ended(replica, moved=self._bring(replica, wanted, reported))
         except (ReplicaError, AdapterError) as error:
             self._note(replica, ReplicaStatus.FAILED, str(error))
             refused = answered and not isinstance(error, UnfitError)
             return _Ended(replica, problem=str(error), refused=refused)
+
+    def _served_by(self, replica: Replica, wanted: Deployment) -> str | None:
+        try:
+            return replica.served_by(self._promotion.name(wanted))
+        except ReplicaError as error:
+            if error.status != 400:
+                raise
+            return None  # its pointer's version cannot be loaded; the load to come says why
 
     def _bring(self, replica: Replica, wanted: Deployment, reported: Reported) -> bool:
         """Move the alias on one server if it serves something else.  Tells whether it moved."""

@@ -1,8 +1,6 @@
 """Several servers: the first is the canary; a broken one is reported and stops no other."""
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,42 +10,9 @@ from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.stages import rollback
 from kdpo_daemon.store import deployments, facts
 from tests.fakes import FakeVllm
-from tests.stages.conftest import FeedServer, World, build, entry
+from tests.stages.conftest import World, entry, states, sync
 
 PROMPT = "The prime minister of Tonga is"
-
-
-@pytest.fixture
-def pair(tmp_path: Path, migrated_sqlite: Path) -> Iterator[tuple[World, FakeVllm]]:
-    """A world with two servers; gives it and the second one."""
-    root = tmp_path / "adapters"
-    root.mkdir()
-    with (
-        FeedServer() as feed,
-        FakeVllm({}, adapters_dir=root) as first,
-        FakeVllm({}, adapters_dir=root) as second,
-    ):
-        world = build(tmp_path, f"sqlite:///{tmp_path / 'kdpo.db'}", feed, first)
-        with (tmp_path / "kdpo.toml").open("a", encoding="utf-8") as file:
-            file.write(f'[[servers]]\nname = "two"\nurl = "{second.url}"\n')
-        yield world, second
-
-
-def states(world: World) -> dict[str, ReplicaStatus]:
-    app = world.app()
-    with app.db.begin() as tx:
-        found = {state.name: state.state for state in deployments.replicas(tx)}
-    app.close()
-    return found
-
-
-def sync(world: World) -> tuple[str, ...]:
-    app = world.app()
-    try:
-        with app.writing():
-            return app.sync().problems
-    finally:
-        app.close()
 
 
 def test_every_server_ends_on_the_wanted_version(pair: tuple[World, FakeVllm]) -> None:
