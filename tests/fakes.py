@@ -85,6 +85,7 @@ class FakeVllm:
     max_lora_rank: int = 64
     max_loras: int = 4
     blind: bool = False  #: does not see the adapters' directory
+    metrics: str = ""  #: on top of the slots, as of another engine
     api_key: str | None = None
     before: Callable[[str], None] = lambda _: None
     after: Callable[[str], None] = lambda _: None
@@ -196,7 +197,7 @@ class FakeVllm:
         return {"object": "list", "data": [base, *adapters]}
 
     def _metrics(self, _: Json) -> str:
-        return f'vllm:lora_requests_info{{max_lora="{self.max_loras}"}} 1.0\n'
+        return f'vllm:lora_requests_info{{max_lora="{self.max_loras}"}} 1.0\n{self.metrics}'
 
     def _tokenize(self, body: Json) -> Json:
         self._resolve(body.get("model", self.base_model))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-#: What our plugin publishes (`vllm_plugin.told`).
+#: What our plugin publishes (`vllm_plugin`).
 PLUGIN_METRIC = "kdpo_plugin_info"
 
 

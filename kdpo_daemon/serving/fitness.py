@@ -28,12 +28,11 @@ def check_base(replica: Replica, cards: Iterable[ModelCard]) -> None:
         )
 
 
-def check_slots(replica: Replica, mode: AliasMode) -> None:
-    """Raise UnfitError if the server has too few slots for adapters, as far as it tells."""
-    slots = replica.engine().slots
+def check_slots(slots: int | None, name: str, mode: AliasMode) -> None:
+    """Raise UnfitError if a server has too few slots for adapters, as far as it tells."""
     if slots is not None and slots < LEAST_SLOTS[mode]:
         raise UnfitError(
             f"it has room for {slots} adapter{'s' if slots > 1 else ''} at a time",
-            subject=replica.name,
+            subject=name,
             hint="Start vLLM with --max-loras 4",
         )

@@ -125,7 +125,7 @@ class Sync:
             match step:
                 case Load(adapter):
                     self._note(replica, ReplicaStatus.LOADING, "")
-                    fitness.check_slots(replica, self.mode)
+                    fitness.check_slots(replica.engine().slots, replica.name, self.mode)
                     checked(adapter)
                     replica.load(adapter.name, adapter.path)
                 case Promote(adapter):
