@@ -53,6 +53,7 @@ class LocalVllm:
     max_model_len: int = 1024  #: tokens of prompt and answer
     max_num_seqs: int = 16  #: requests in one batch
     kv_cache_gib: int = 1
+    dtype: str = "auto"  #: what is computed in; "auto": what the model's files hold
     plugin: bool = True  #: False: vLLM as it comes; aliases are then moved by reload
     start_s: float = 600.0  #: until it must be well
 
@@ -114,8 +115,22 @@ def free_port() -> int:
 def start(settings: LocalVllm, on_wait: Callable[[float], None] | None = None) -> LocalServer:
     """Start vLLM and wait until it is well; `on_wait` is told the seconds waited so far.
 
+    ReplicaError with the end of the log if it does not come up.
+    """
+    server = launch(settings)
+    try:
+        wait(settings, server, on_wait)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def launch(settings: LocalVllm) -> LocalServer:
+    """Start vLLM and wait for nothing.
+
     Call it from a thread that lives as long as the server should: the kernel ends the server
-    with the thread that started it.  ReplicaError with the end of the log if it does not come up.
+    with the thread that started it.
     """
     settings.adapters_dir.mkdir(parents=True, exist_ok=True)
     settings.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,13 +143,7 @@ def start(settings: LocalVllm, on_wait: Callable[[float], None] | None = None) -
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = LocalServer(settings, process)
-    try:
-        _wait(settings, server, on_wait or (lambda _: None))
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    return LocalServer(settings, process)
 
 
 def _command(settings: LocalVllm) -> list[str]:
@@ -144,6 +153,7 @@ def _command(settings: LocalVllm) -> list[str]:
         "--served-model-name": settings.served_name,
         "--host": "127.0.0.1",
         "--port": str(settings.port),
+        "--dtype": settings.dtype,
         "--max-model-len": str(settings.max_model_len),
         "--max-num-seqs": str(settings.max_num_seqs),
         "--max-loras": str(settings.max_loras),
@@ -172,7 +182,10 @@ def _environment(settings: LocalVllm, ours: dict[str, str]) -> dict[str, str]:
     )
 
 
-def _wait(settings: LocalVllm, server: LocalServer, on_wait: Callable[[float], None]) -> None:
+def wait(
+    settings: LocalVllm, server: LocalServer, on_wait: Callable[[float], None] | None = None
+) -> None:
+    """Wait until a server is well.  ReplicaError with the end of its log if it does not get so."""
     started = time.monotonic()
     while not _is_well(settings.url):
         waited = time.monotonic() - started
@@ -181,7 +194,8 @@ def _wait(settings: LocalVllm, server: LocalServer, on_wait: Callable[[float], N
             raise _not_up(settings, f"vLLM ended with code {code} while starting")
         if waited > settings.start_s:
             raise _not_up(settings, f"vLLM was not ready after {settings.start_s:.0f} s")
-        on_wait(waited)
+        if on_wait:
+            on_wait(waited)
         time.sleep(_POLL_S)
 
 
