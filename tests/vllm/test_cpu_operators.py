@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("cpu_operators.py")
 @pytest.mark.parametrize("widths", ["576", "1536 1536", "576 192 192"])
 def test_a_mixed_batch_gets_what_vllm_computes_and_rows_of_none_stay(widths: str) -> None:
     """For plain, gate_up and qkv layers; an adapter of rank 16 in slots of 64."""
-    command = [serve_python(), SCRIPT, "16", "64", *widths.split()]
+    command = [str(serve_python()), str(SCRIPT), "16", "64", *widths.split()]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=SCRIPT.parent)
 
     told = json.loads(ended.stdout)
