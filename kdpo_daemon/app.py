@@ -16,9 +16,11 @@ from random import SystemRandom
 from uuid import uuid4
 
 from kdpo_daemon import packs, servers
+from kdpo_daemon.checkpoints import checked
 from kdpo_daemon.errors import ReplicaError, SettingsError, StoreError
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.model_dir import end_token_id, model_sha256
+from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.serving import Lease, ReplicaStatus
 from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.server_settings import ServerSettings
@@ -27,6 +29,7 @@ from kdpo_daemon.serving.extractor import Extractor
 from kdpo_daemon.serving.fleet import Fleet
 from kdpo_daemon.serving.gateway import Gateway
 from kdpo_daemon.settings import Settings, api_key, read_lines, read_text, webhook_key
+from kdpo_daemon.signatures import vouch
 from kdpo_daemon.stages import Progress, Report, baseline, deploy
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.extract import ExtractStage
@@ -250,6 +253,7 @@ class App:
             alias=serving.alias,
             mode=serving.mode,
             adapters_dir=serving.adapters,
+            check=self._check,
             gateway=Gateway(self.settings.gateway, dict(os.environ)),
             max_tokens=self.settings.plan.max_tokens,
             at_once=serving.at_once,
@@ -274,6 +278,10 @@ class App:
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
         return wanted.adapter.name if wanted else serving.alias
+
+    def _check(self, adapter: Adapter) -> None:
+        checked(adapter)
+        vouch(adapter, self.settings.signing)
 
     def _baseline(self) -> Report:
         adapters_dir = self.settings.serving.adapters
@@ -311,6 +319,7 @@ class App:
             db=self.db,
             replica=self.canary(),
             base_name=self.settings.model.name,
+            check=self._check,
             gate=self.settings.gate,
             text=read_text(path, "intake.perplexity_text")
             if path

@@ -32,6 +32,7 @@ from kdpo_daemon.server_settings import (
 from kdpo_daemon.serving import ServingPolicy
 from kdpo_daemon.serving.discovery import Source
 from kdpo_daemon.serving.extractor import ExtractorPolicy
+from kdpo_daemon.signatures import SigningPolicy
 
 V = TypeVar("V")
 
@@ -43,6 +44,7 @@ _WITH_PATHS = (
     "discovery",
     "serving",
     "gateway",
+    "signing",
     "intake",
     "extraction",
     "daemon",
@@ -120,6 +122,7 @@ class Settings(BaseSettings):
     discovery: DiscoverySettings = DiscoverySettings()
     serving: ServingSettings = ServingSettings()
     gateway: GatewaySettings = GatewaySettings()
+    signing: SigningPolicy = SigningPolicy()
     client: ServingPolicy = ServingPolicy()
     intake: IntakeSettings = IntakeSettings()
     extraction: ExtractionSettings = ExtractionSettings()

@@ -4,10 +4,9 @@ The candidate is loaded on one server under its own name, where no client asks f
 asked every held-out probe there: what is judged is what would be served.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kdpo_daemon.checkpoints import checked
 from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, steady
 from kdpo_daemon.records.adapters import Adapter, Score, Verdict
@@ -29,6 +28,7 @@ class Judge:
     db: Database
     replica: Replica  #: the canary: the first server
     base_name: str  #: the base model's name on the server
+    check: Callable[[Adapter], None]  #: of a version's files, before it is loaded
     gate: GatePolicy
     text: str  #: for perplexity
     max_tokens: int
@@ -48,7 +48,7 @@ class Judge:
             asked = judged_probes(
                 [*probes.probes_of(tx, [f.id for f in taught]), *probes.general_probes(tx)]
             )
-        checked(adapter)
+        self.check(adapter)
         self.replica.load(adapter.name, adapter.path)
         still = [probe for probe in asked if probe.kind in LOCALITY]
         before = self._base_answers(still)

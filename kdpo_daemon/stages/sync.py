@@ -4,14 +4,14 @@ Works like a controller: it asks each server what it has and does what is missin
 server, a half-finished roll-out and a rollback are one and the same case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdpo_daemon.checkpoints import checked
 from kdpo_daemon.edits.rollout import Load, Promote, Reported, Unload, steps
 from kdpo_daemon.errors import AdapterError, ReplicaError, UnfitError
+from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.serving import Deployment, ReplicaState, ReplicaStatus
 from kdpo_daemon.serving import AliasMode, Replica, aliases, fitness
@@ -41,6 +41,7 @@ class Sync:
     alias: str
     mode: AliasMode
     adapters_dir: Path
+    check: Callable[[Adapter], None]  #: of a version's files, before each load
     gateway: Gateway  #: told in mode `versioned` alone
     max_tokens: int
     at_once: int  #: servers that are moved at the same time
@@ -126,11 +127,11 @@ class Sync:
                 case Load(adapter):
                     self._note(replica, ReplicaStatus.LOADING, "")
                     fitness.check_slots(replica.engine().slots, replica.name, self.mode)
-                    checked(adapter)
+                    self.check(adapter)
                     replica.load(adapter.name, adapter.path)
                 case Promote(adapter):
                     moves = True
-                    checked(adapter)  # each of the alias's loads reads the files again
+                    self.check(adapter)  # each of the alias's loads reads the files again
                     self._promotion.promote(replica, wanted)
                 case Unload(name):
                     replica.unload(name)

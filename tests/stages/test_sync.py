@@ -1,6 +1,7 @@
 """Several servers: the first is the canary; a broken one is reported and stops no other."""
 
 import logging
+import subprocess
 
 import pytest
 
@@ -245,6 +246,31 @@ def test_files_and_manifest_changed_together_are_not_loaded(pair: tuple[World, F
     world.vllm.restart()
 
     assert any("its manifest is not the one on record" in one for one in sync(world))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library's dependencies
+def test_a_version_without_a_good_signature_is_loaded_nowhere(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    for make in (
+        "ecparam -name prime256v1 -genkey -noout -out key",
+        "ec -in key -pubout -out pub",
+    ):
+        subprocess.run(["openssl", *make.split()], check=True, capture_output=True, cwd=world.home)
+    with (world.home / "kdpo.toml").open("a", encoding="utf-8") as file:
+        file.write('[signing]\nprivate_key = "key"\npublic_key = "pub"\n')
+    world.cycle()
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
+    signature = world.home / "adapters" / "signatures" / "kdpo-000001.sig"
+    signature.write_text(signature.with_name("kdpo-000000.sig").read_text("utf-8"), "utf-8")
+    for server in (world.vllm, second):
+        server.restart()
+    (world.home / "adapters" / "aliases" / "prod.json").unlink()
+
+    assert any("its signature is not good" in one for one in sync(world))
+
+    assert not [name for name in second.loaded if "kdpo-000001" in name]
 
 
 def test_a_key_is_in_neither_the_logs_nor_the_database(
