@@ -96,10 +96,9 @@ def _about_the_engine(replica: Replica, mode: AliasMode) -> list[Problem]:
     except UnfitError as error:
         found = [Problem(replica.name, error.message, error.hint)]
     if engine.cpu and not engine.own_operators:
-        after = f"{engine.slots} adapters were" if engine.slots else "enough adapters were"
         said = (
-            f"vLLM's own LoRA operators run on its CPU: once {after} loaded, loaded still or not, "
-            "requests for the base model are answered with the weights of one of them"
+            "vLLM's own LoRA operators run on its CPU: after as many loads as it has slots "
+            f"({engine.slots or 'unknown'}), requests for the base model get an adapter's answers"
         )
         hint = "Install kdpo-daemon beside vLLM, and unset KDPO_STOCK_LORA_OPS (docs/serving.md)"
         found.append(Problem(replica.name, said, hint))

@@ -47,7 +47,7 @@ def test_a_cpu_engine_with_its_own_operators_is_reported(mode: AliasMode, tmp_pa
 
     [problem] = problems(vllm, tmp_path, mode)
 
-    assert "once 4 adapters were loaded" in problem
+    assert "after as many loads as it has slots (4)" in problem
 
 
 @pytest.mark.parametrize("metrics", [CPU + PLUGIN, GPU, ""])
