@@ -82,7 +82,7 @@ def stands_for(adapters_dir: Path, alias: str, adapter: Adapter) -> bool:
     """Tell whether the alias's pointer is there, whole, and names the adapter."""
     try:
         written = json.loads(pointer_path(adapters_dir, alias).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return bool(written == _pointer(adapter))
 
@@ -111,7 +111,7 @@ def pointed(adapters_dir: Path) -> frozenset[str]:
     for file in (adapters_dir / "aliases").glob("*.json"):
         try:
             found.add(str(json.loads(file.read_bytes())["path"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
             raise AdapterError(
                 f"not a pointer ({error!r})",
                 subject=str(file),

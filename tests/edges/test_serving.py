@@ -225,6 +225,31 @@ def test_a_pointer_to_changed_files_resolves_to_nothing(world: World) -> None:
         world.promote(adapter)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"adapter": "kdpo-',
+        '{"adapter": "kdpo-000009", "path": "/etc", "manifest_sha256": "00"}',
+        '{"adapter": "kdpo-000009", "path": "../../etc", "manifest_sha256": "00"}',
+        '{"adapter": "../../etc", "path": "/", "manifest_sha256": "00"}',
+        "[" * 5_000,
+    ],
+    ids=["empty", "half", "elsewhere", "relative", "no version", "deep"],
+)
+def test_a_pointer_that_is_half_written_or_hostile_moves_nothing(world: World, text: str) -> None:
+    adapter = world.make(1)
+    world.promote(adapter)
+    pointer = aliases.pointer_path(world.adapters_dir, ALIAS)
+    pointer.write_text(text)
+
+    assert world.replica.served_by(ALIAS) == adapter.name  # it stands while it is loaded
+    world.replica.unload(ALIAS)
+    assert world.replica.served_by(ALIAS) is None  # as on a server that starts anew
+    world.promote(adapter)
+    assert world.replica.served_by(ALIAS) == adapter.name
+
+
 def test_an_adapter_that_the_engine_refuses_leaves_the_old_version_live(world: World) -> None:
     good, too_great = world.make(1), world.make(2, MAX_RANK + 2)
     world.promote(good)
