@@ -90,6 +90,7 @@ class Server:
             "--max-lora-rank": str(RANK),
         }
         words = [word for flag in flags.items() for word in flag]
+        switches = ["--enable-lora", "--lora-target-modules", "down_proj"]
         more = {
             "VLLM_PLUGINS": "",
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
@@ -99,8 +100,7 @@ class Server:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words]
-                + ["--enable-lora", "--lora-target-modules", "down_proj"],
+                [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words, *switches],
                 env=os.environ | more,
                 stdout=log,
                 stderr=subprocess.STDOUT,
