@@ -4,24 +4,21 @@ The only reader of clock, environment and chance.
 """
 
 import os
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from random import SystemRandom
-from uuid import uuid4
 
 from kdpo_daemon import packs, servers
 from kdpo_daemon.checkpoints import checked
-from kdpo_daemon.errors import ReplicaError, SettingsError, StoreError
+from kdpo_daemon.errors import ReplicaError, SettingsError
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.model_dir import end_token_id, model_sha256
 from kdpo_daemon.records.adapters import Adapter
-from kdpo_daemon.records.serving import Lease, ReplicaStatus
+from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.server_settings import ServerSettings
 from kdpo_daemon.serving import AliasMode, Replica
@@ -40,12 +37,10 @@ from kdpo_daemon.stages.prune import Prune
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train
-from kdpo_daemon.store import deployments, leases
+from kdpo_daemon.store import deployments
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.tuner import Tuner
-
-#: The lease that whoever changes facts, adapters or servers must hold.
-_WRITER = "writer"
+from kdpo_daemon.writer import Writer
 
 
 def clock() -> datetime:
@@ -73,8 +68,6 @@ class App:
 
     settings: Settings
     progress: Progress = silent
-    lease: Lease | None = None
-    _lost: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def db(self) -> Database:
@@ -152,36 +145,17 @@ class App:
             StoreError: another daemon holds it.
 
         """
-        ttl = self.settings.daemon.lease_s
-        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        with self.ready_db().begin() as tx:
-            self.lease = leases.acquire(tx, _WRITER, holder, clock(), ttl)
-        stop = threading.Event()
-        keeper = threading.Thread(target=self._renew, args=(ttl, stop), daemon=True)
-        keeper.start()
-        try:
+        with self._writer.holding(self.ready_db()):
             yield
-        finally:
-            stop.set()
-            keeper.join()
-            with self.db.begin() as tx:
-                leases.release(tx, self.lease)
-            self.lease = None
-
-    def _renew(self, ttl: int, stop: threading.Event) -> None:
-        while not stop.wait(ttl / 4):
-            try:
-                with self.db.begin() as tx:
-                    if self.lease is not None:
-                        self.lease = leases.renew(tx, self.lease, clock(), ttl)
-            except StoreError:
-                self._lost.set()  # the next stage will refuse to begin
-                return
 
     @property
     def lease_lost(self) -> bool:
         """Whether another daemon has taken over."""
-        return self._lost.is_set()
+        return self._writer.lost
+
+    @cached_property
+    def _writer(self) -> Writer:
+        return Writer(self.settings.daemon.lease_s, clock)
 
     def stop(self) -> None:
         """Ask a training child to end; its batch is trained again at the next start."""
@@ -338,13 +312,7 @@ class App:
         return Prune(self.db, self.replicas, folder, self.settings.retention, clock).run()
 
     def _fencing(self) -> int:
-        if self._lost.is_set() or self.lease is None:
-            raise StoreError(
-                "the writer's lease is not held",
-                subject="lease",
-                hint="another daemon has taken over; stop this one or the other",
-            )
-        return self.lease.fencing
+        return self._writer.fencing()
 
 
 def _prompt(line: dict[str, str]) -> Prompt:
