@@ -4,34 +4,29 @@ The only reader of clock, environment and chance.
 """
 
 import os
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from random import SystemRandom
-from uuid import uuid4
 
-from kdpo_daemon import packs
-from kdpo_daemon.errors import SettingsError, StoreError
+from kdpo_daemon import packs, servers
+from kdpo_daemon.checkpoints import checked
+from kdpo_daemon.errors import ReplicaError, SettingsError
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.model_dir import end_token_id, model_sha256
-from kdpo_daemon.records.serving import Lease
+from kdpo_daemon.records.adapters import Adapter
+from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
-from kdpo_daemon.serving import Access, Replica
+from kdpo_daemon.server_settings import ServerSettings
+from kdpo_daemon.serving import AliasMode, Replica
 from kdpo_daemon.serving.extractor import Extractor
-from kdpo_daemon.settings import (
-    ServerSettings,
-    Settings,
-    api_key,
-    key_file,
-    read_lines,
-    read_text,
-    webhook_key,
-)
+from kdpo_daemon.serving.fleet import Fleet
+from kdpo_daemon.serving.gateway import Gateway
+from kdpo_daemon.settings import Settings, api_key, read_lines, read_text, webhook_key
+from kdpo_daemon.signatures import vouch
 from kdpo_daemon.stages import Progress, Report, baseline, deploy
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.extract import ExtractStage
@@ -42,12 +37,10 @@ from kdpo_daemon.stages.prune import Prune
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train
-from kdpo_daemon.store import leases
+from kdpo_daemon.store import deployments
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.tuner import Tuner
-
-#: The lease that whoever changes facts, adapters or servers must hold.
-_WRITER = "writer"
+from kdpo_daemon.writer import Writer
 
 
 def clock() -> datetime:
@@ -75,8 +68,6 @@ class App:
 
     settings: Settings
     progress: Progress = silent
-    lease: Lease | None = None
-    _lost: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def db(self) -> Database:
@@ -111,13 +102,14 @@ class App:
         )
 
     @cached_property
+    def fleet(self) -> Fleet[ServerSettings]:
+        """The vLLM servers, from the list or looked up."""
+        return servers.fleet(self.settings, os.environ)
+
+    @property
     def replicas(self) -> tuple[Replica, ...]:
-        """Every configured server, the canary first."""
-        settings = self.settings
-        return tuple(
-            Replica(server.name, server.url, settings.model.name, _access(server), settings.client)
-            for server in settings.servers
-        )
+        """The vLLM servers as they were found last, the canary of roll-outs first."""
+        return self.fleet.replicas
 
     @cached_property
     def extractor(self) -> Extractor | None:
@@ -140,7 +132,7 @@ class App:
     def close(self) -> None:
         """Close the connections that were opened; a part that was never used has none."""
         built = self.__dict__
-        for part in (*built.get("replicas", ()), *filter(None, [built.get("extractor")])):
+        for part in filter(None, [built.get("fleet"), built.get("extractor")]):
             part.close()
         if "db" in built:
             self.db.dispose()
@@ -153,36 +145,17 @@ class App:
             StoreError: another daemon holds it.
 
         """
-        ttl = self.settings.daemon.lease_s
-        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        with self.ready_db().begin() as tx:
-            self.lease = leases.acquire(tx, _WRITER, holder, clock(), ttl)
-        stop = threading.Event()
-        keeper = threading.Thread(target=self._renew, args=(ttl, stop), daemon=True)
-        keeper.start()
-        try:
+        with self._writer.holding(self.ready_db()):
             yield
-        finally:
-            stop.set()
-            keeper.join()
-            with self.db.begin() as tx:
-                leases.release(tx, self.lease)
-            self.lease = None
-
-    def _renew(self, ttl: int, stop: threading.Event) -> None:
-        while not stop.wait(ttl / 4):
-            try:
-                with self.db.begin() as tx:
-                    if self.lease is not None:
-                        self.lease = leases.renew(tx, self.lease, clock(), ttl)
-            except StoreError:
-                self._lost.set()  # the next stage will refuse to begin
-                return
 
     @property
     def lease_lost(self) -> bool:
         """Whether another daemon has taken over."""
-        return self._lost.is_set()
+        return self._writer.lost
+
+    @cached_property
+    def _writer(self) -> Writer:
+        return Writer(self.settings.daemon.lease_s, clock)
 
     def stop(self) -> None:
         """Ask a training child to end; its batch is trained again at the next start."""
@@ -241,19 +214,48 @@ class App:
         return Accept(self.db, self.pack, self.settings.acceptance, clock).run()
 
     def sync(self) -> Report:
-        """Bring the servers to what is wanted."""
+        """Look the servers up again, and bring them to what is wanted."""
+        problems = []
+        try:
+            self.fleet.refresh()
+        except ReplicaError as error:  # those that are known are looked after all the same
+            problems.append(str(error))
         serving = self.settings.serving
-        return Sync(
+        report = Sync(
             db=self.db,
             replicas=self.replicas,
             alias=serving.alias,
             mode=serving.mode,
             adapters_dir=serving.adapters,
+            check=self._check,
+            gateway=Gateway(self.settings.gateway, dict(os.environ)),
             max_tokens=self.settings.plan.max_tokens,
             at_once=serving.at_once,
             fencing=self._fencing(),
             clock=clock,
         ).run()
+        return replace(report, problems=(*problems, *report.problems))
+
+    def canary(self) -> Replica:
+        """Give the first server that serves what is wanted, or the first if none does."""
+        with self.db.begin() as tx:
+            states = deployments.replicas(tx)
+        live = {one.name for one in states if one.state is ReplicaStatus.LIVE}
+        known = self.replicas
+        return next((one for one in known if one.name in live), known[0])
+
+    def served_name(self) -> str:
+        """Give the model name under which a server answers with the wanted version."""
+        serving = self.settings.serving
+        if serving.mode is not AliasMode.VERSIONED:
+            return serving.alias
+        with self.db.begin() as tx:
+            wanted = deployments.wanted(tx)
+        return wanted.adapter.name if wanted else serving.alias
+
+    def _check(self, adapter: Adapter) -> None:
+        checked(adapter)
+        vouch(adapter, self.settings.signing)
 
     def _baseline(self) -> Report:
         adapters_dir = self.settings.serving.adapters
@@ -264,8 +266,8 @@ class App:
     def _plan(self) -> Report:
         return Plan(
             db=self.db,
-            replica=self.replicas[0],
-            alias=self.settings.serving.alias,
+            replica=self.canary(),
+            alias=self.served_name(),
             end_token=end_token_id(self.settings.model.path),
             curriculum=self.curriculum,
             policy=self.settings.plan,
@@ -289,8 +291,9 @@ class App:
         path = self.settings.intake.perplexity_text
         return Judge(
             db=self.db,
-            replica=self.replicas[0],
+            replica=self.canary(),
             base_name=self.settings.model.name,
+            check=self._check,
             gate=self.settings.gate,
             text=read_text(path, "intake.perplexity_text")
             if path
@@ -309,19 +312,7 @@ class App:
         return Prune(self.db, self.replicas, folder, self.settings.retention, clock).run()
 
     def _fencing(self) -> int:
-        if self._lost.is_set() or self.lease is None:
-            raise StoreError(
-                "the writer's lease is not held",
-                subject="lease",
-                hint="another daemon has taken over; stop this one or the other",
-            )
-        return self.lease.fencing
-
-
-def _access(server: ServerSettings) -> Access:
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    file = key_file(server, Path(folder) if folder else None)
-    return Access(api_key(file, f"API key of server {server.name}"), server.ca_file)
+        return self._writer.fencing()
 
 
 def _prompt(line: dict[str, str]) -> Prompt:

@@ -76,6 +76,10 @@ class ReplicaError(KdpoError):
         self.status = status
 
 
+class UnfitError(ReplicaError):
+    """A vLLM server cannot serve our versions as it was started; another one may."""
+
+
 class TuningError(KdpoError):
     """Training gave no adapter; `refused` says that the same order would fail again."""
 

@@ -49,7 +49,7 @@ class LocalVllm:
     log_path: Path
     max_loras: int = 4  #: adapters in one batch: old, new, candidate, one spare
     max_cpu_loras: int = 8  #: adapters kept in memory
-    max_lora_rank: int = 64  #: one of `serving.line.MAX_RANKS`
+    max_lora_rank: int = 64  #: one of `serving.remedies.MAX_RANKS`
     lora_modules: tuple[str, ...] = ("down_proj",)  #: where adapters may act; fewer is faster
     max_model_len: int = 1024  #: tokens of prompt and answer
     max_num_seqs: int = 16  #: requests in one batch
@@ -116,8 +116,22 @@ def free_port() -> int:
 def start(settings: LocalVllm, on_wait: Callable[[float], None] | None = None) -> LocalServer:
     """Start vLLM and wait until it is well; `on_wait` is told the seconds waited so far.
 
+    ReplicaError with the end of the log if it does not come up.
+    """
+    server = launch(settings)
+    try:
+        wait(settings, server, on_wait)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def launch(settings: LocalVllm) -> LocalServer:
+    """Start vLLM and wait for nothing.
+
     Call it from a thread that lives as long as the server should: the kernel ends the server
-    with the thread that started it.  ReplicaError with the end of the log if it does not come up.
+    with the thread that started it.
     """
     settings.adapters_dir.mkdir(parents=True, exist_ok=True)
     settings.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,13 +144,7 @@ def start(settings: LocalVllm, on_wait: Callable[[float], None] | None = None) -
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = LocalServer(settings, process)
-    try:
-        _wait(settings, server, on_wait or (lambda _: None))
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    return LocalServer(settings, process)
 
 
 def _command(settings: LocalVllm) -> list[str]:
@@ -175,7 +183,10 @@ def _environment(settings: LocalVllm, ours: dict[str, str]) -> dict[str, str]:
     )
 
 
-def _wait(settings: LocalVllm, server: LocalServer, on_wait: Callable[[float], None]) -> None:
+def wait(
+    settings: LocalVllm, server: LocalServer, on_wait: Callable[[float], None] | None = None
+) -> None:
+    """Wait until a server is well.  ReplicaError with the end of its log if it does not get so."""
     started = time.monotonic()
     while not _is_well(settings.url):
         waited = time.monotonic() - started
@@ -184,7 +195,8 @@ def _wait(settings: LocalVllm, server: LocalServer, on_wait: Callable[[float], N
             raise _not_up(settings, f"vLLM ended with code {code} while starting")
         if waited > settings.start_s:
             raise _not_up(settings, f"vLLM was not ready after {settings.start_s:.0f} s")
-        on_wait(waited)
+        if on_wait:
+            on_wait(waited)
         time.sleep(_POLL_S)
 
 

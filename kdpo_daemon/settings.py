@@ -6,12 +6,10 @@ error that names it.
 
 import json
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -24,24 +22,45 @@ from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.acceptance import AcceptancePolicy
 from kdpo_daemon.feeds.fetch import FetchPolicy
 from kdpo_daemon.orders import Recipe
-from kdpo_daemon.serving import AliasMode, ServingPolicy
+from kdpo_daemon.server_settings import (
+    STRICT,
+    DiscoverySettings,
+    GatewaySettings,
+    ServerSettings,
+    ServingSettings,
+    anchored,
+)
+from kdpo_daemon.serving import ServingPolicy
+from kdpo_daemon.serving.discovery import Source
 from kdpo_daemon.serving.extractor import ExtractorPolicy
+from kdpo_daemon.signatures import SigningPolicy
 
 V = TypeVar("V")
 
 _SHORTEST_KEY = 16
-# a key that stands in the wrong section must not be lost in silence
-_STRICT = ConfigDict(extra="forbid")
+
+#: Sections in which there are paths.
+_WITH_PATHS = (
+    "model",
+    "discovery",
+    "serving",
+    "gateway",
+    "signing",
+    "intake",
+    "extraction",
+    "daemon",
+    "webhook",
+)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class DatabaseSettings:
     """Where the state is."""
 
     url: str = "sqlite:///kdpo.db"  #: SQLite file, or postgresql://user@host/name
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class ModelSettings:
     """The base model, the same files for vLLM and for training."""
 
@@ -49,36 +68,7 @@ class ModelSettings:
     name: str = "base"  #: vLLM's --served-model-name
 
 
-@dataclass(frozen=True, config=_STRICT)
-class ServerSettings:
-    """One vLLM server."""
-
-    name: str
-    url: str
-    api_key_file: Path | None = None  #: file that holds the key; never in the database or logs
-    api_key_credential: str = ""  #: or the name of a systemd credential that holds it
-    ca_file: Path | None = None  #: who signed its certificate, where that is nobody well known
-
-    def __post_init__(self) -> None:
-        """Refuse what would put a secret into the database, or leave open which key counts."""
-        if urlsplit(self.url).username is not None:
-            raise ValueError("the url holds a user name or password; give api_key_file instead")
-        if self.api_key_file and self.api_key_credential:
-            raise ValueError("give api_key_file or api_key_credential, not both")
-
-
-@dataclass(frozen=True, config=_STRICT)
-class ServingSettings:
-    """What clients ask for, and where the versions are."""
-
-    alias: str = "prod"  #: the model name that clients use
-    mode: AliasMode = AliasMode.PLUGIN  #: how the alias moves; see docs/serving.md
-    max_rank: int = 64  #: the servers' --max-lora-rank
-    at_once: int = Field(default=2, ge=1)  #: servers moved at the same time, after the first
-    adapters: Path = Path("adapters")  #: the same absolute path for the daemon and every server
-
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class IntakeSettings:
     """What feeds may say."""
 
@@ -88,7 +78,7 @@ class IntakeSettings:
     perplexity_text: Path | None = None  #: text for perplexity instead of the shipped one
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class ExtractionSettings(ExtractorPolicy):
     """How facts are found in free text: patterns of your own, and a model."""
 
@@ -99,7 +89,7 @@ class ExtractionSettings(ExtractorPolicy):
     patterns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class DaemonSettings:
     """How `kdpo run` behaves."""
 
@@ -110,7 +100,7 @@ class DaemonSettings:
     state: Path = Path("state")  #: training orders and logs
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class WebhookSettings:
     """Where facts may be posted to."""
 
@@ -130,7 +120,10 @@ class Settings(BaseSettings):
     servers: tuple[ServerSettings, ...] = Field(
         default=(ServerSettings(name="local", url="http://127.0.0.1:8000"),), min_length=1
     )
+    discovery: DiscoverySettings = DiscoverySettings()
     serving: ServingSettings = ServingSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    signing: SigningPolicy = SigningPolicy()
     client: ServingPolicy = ServingPolicy()
     intake: IntakeSettings = IntakeSettings()
     extraction: ExtractionSettings = ExtractionSettings()
@@ -144,6 +137,12 @@ class Settings(BaseSettings):
     retention: RetentionPolicy = RetentionPolicy()
     daemon: DaemonSettings = DaemonSettings()
     webhook: WebhookSettings = WebhookSettings()
+
+    @model_validator(mode="after")
+    def _one_source_of_servers(self) -> Self:
+        if self.discovery.source is not Source.LIST and "servers" in self.model_fields_set:
+            raise ValueError("give [[servers]] or [discovery], not both")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -198,45 +197,16 @@ class Settings(BaseSettings):
     def _anchored(self, folder: Path) -> Self:
         """Give the settings with every relative path taken from the folder of kdpo.toml."""
         changes: dict[str, Any] = {}
-        for name in ("model", "serving", "intake", "extraction", "daemon", "webhook"):
+        for name in _WITH_PATHS:
             section = getattr(self, name)
             values = dict(vars(section))
             values.pop("__pydantic_initialised__", None)
             changes[name] = type(section)(
                 **{key: _anchor(value, folder) for key, value in values.items()}
             )
-        changes["servers"] = tuple(
-            replace(
-                server,
-                api_key_file=_anchor(server.api_key_file, folder),
-                ca_file=_anchor(server.ca_file, folder),
-            )
-            for server in self.servers
-        )
+        changes["servers"] = tuple(anchored(server, folder) for server in self.servers)
         changes["database"] = DatabaseSettings(_anchor_sqlite(self.database.url, folder))
         return self.model_copy(update=changes)
-
-
-def key_file(server: ServerSettings, credentials: Path | None) -> Path | None:
-    """Give the file that holds a server's key, if it has one.
-
-    Args:
-        server: whose key.
-        credentials: the directory in which systemd puts a service's credentials, if it does.
-
-    Raises:
-        SettingsError: a credential is named, and there are none.
-
-    """
-    if not server.api_key_credential:
-        return server.api_key_file
-    if credentials is None:
-        raise SettingsError(
-            "there are no systemd credentials here",
-            subject=f"servers.{server.name}.api_key_credential",
-            hint=f"start it as a service with LoadCredential={server.api_key_credential}:FILE",
-        )
-    return credentials / server.api_key_credential
 
 
 def api_key(file: Path | None, who: str) -> str | None:

@@ -83,6 +83,9 @@ class FakeVllm:
     lora: bool = True  #: started with --enable-lora
     runtime_updating: bool = True  #: started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1
     max_lora_rank: int = 64
+    max_loras: int = 4
+    blind: bool = False  #: does not see the adapters' directory
+    metrics: str = ""  #: on top of the slots, as of another engine
     api_key: str | None = None
     before: Callable[[str], None] = lambda _: None
     after: Callable[[str], None] = lambda _: None
@@ -173,6 +176,7 @@ class FakeVllm:
             "/health": lambda _: "",
             "/version": lambda _: {"version": "0.32.0"},
             "/v1/models": self._models,
+            "/metrics": self._metrics,
             "/tokenize": self._tokenize,
             "/v1/completions": self._complete,
             "/v1/chat/completions": self._chat,
@@ -191,6 +195,9 @@ class FakeVllm:
             for one in self.loaded.values()
         ]
         return {"object": "list", "data": [base, *adapters]}
+
+    def _metrics(self, _: Json) -> str:
+        return f'vllm:lora_requests_info{{max_lora="{self.max_loras}"}} 1.0\n{self.metrics}'
 
     def _tokenize(self, body: Json) -> Json:
         self._resolve(body.get("model", self.base_model))
@@ -268,7 +275,8 @@ class FakeVllm:
         if not self.lora:
             raise refusal(500, "LoRA is not enabled. Use --enable-lora to enable LoRA.")
         try:
-            rank = json.loads((Path(path) / "adapter_config.json").read_text())["r"]
+            seen = Path("/nowhere" if self.blind else path)
+            rank = json.loads((seen / "adapter_config.json").read_text())["r"]
         except FileNotFoundError as error:
             raise refusal(
                 404, f"Loading lora {name} failed: No adapter found for {path}"

@@ -14,7 +14,7 @@ from kdpo_daemon.bench.versions import make_version
 from kdpo_daemon.local_vllm import LocalVllm, free_port, start
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.serving import Access, Replica, ServingPolicy
-from kdpo_daemon.serving.line import enough_rank
+from kdpo_daemon.serving.remedies import enough_rank
 
 #: Prompts of about 100 tokens, no two with a common beginning that a cache could serve.
 _PROMPT = (
@@ -38,9 +38,19 @@ class Cost:
     first_token_ratio: float
 
 
+@dataclass(frozen=True)
+class OperatorsPlan:
+    """What is run.  Each rank has a server for each kind of operators."""
+
+    ranks: tuple[int, ...]
+    round_s: float
+    modules: tuple[str, ...] = ("down_proj",)  #: that the adapters act on
+    dtype: str = "auto"  #: vLLM's --dtype
+    stock: bool = True  #: with vLLM's own operators too
+
+
 def measure(
-    ranks: tuple[int, ...],
-    round_s: float,
+    plan: OperatorsPlan,
     model_dir: Path,
     python: Path,
     work: Path,
@@ -48,9 +58,9 @@ def measure(
 ) -> list[Cost]:
     """Start a server for each rank and kind of operators, and compare on it."""
     found = []
-    for rank in ranks:
-        version = make_version(work / "adapters", model_dir, rank, rank)
-        for ours in (True, False):
+    for rank in plan.ranks:
+        version = make_version(work / "adapters", model_dir, rank, rank, plan.modules)
+        for ours in (True, False) if plan.stock else (True,):
             progress(f"rank {rank}, {'our' if ours else 'stock'} operators")
             settings = LocalVllm(
                 python=python,
@@ -60,10 +70,12 @@ def measure(
                 adapters_dir=work / "adapters",
                 log_path=work / "vllm.log",
                 max_lora_rank=enough_rank(rank),
+                lora_modules=plan.modules,
+                dtype=plan.dtype,
                 plugin=ours,
             )
             with start(settings):
-                found.append(_compare(settings, version, rank, round_s))
+                found.append(_compare(settings, version, rank, plan.round_s))
     return found
 
 

@@ -16,7 +16,7 @@ from kdpo_daemon.checkpoints import WEIGHTS
 from kdpo_daemon.local_vllm import LocalVllm, free_port, start
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.serving import Access, AliasMode, Replica, ServingPolicy, aliases
-from kdpo_daemon.serving.line import enough_rank
+from kdpo_daemon.serving.remedies import enough_rank
 
 ALIAS = "prod"
 PROMPTS = tuple(

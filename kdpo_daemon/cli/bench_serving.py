@@ -56,21 +56,24 @@ def serving(  # noqa: PLR0913 - one argument per option
         figures.swaps([asdict(phase) for phase in found], plot)
 
 
-def operators(
+def operators(  # noqa: PLR0913 - one argument per option
     out: Out,
     model: Model,
     serve_python: Python,
     seconds: Annotated[float, typer.Option(help="Of each of the 8 rounds.", min=1)] = 6,
     ranks: Ranks = "16,64,128,256,512",
+    modules: Annotated[str, typer.Option(help="That the adapters act on.")] = "down_proj",
+    dtype: Annotated[str, typer.Option(help="vLLM's --dtype.")] = "auto",
+    stock: Annotated[bool, typer.Option(help="Measure vLLM's own too; minutes a rank.")] = True,
     plot: Figure = None,
 ) -> None:
     """Compare an adapter's speed with the base model's: our LoRA operators, and vLLM's own."""
     from kdpo_daemon.bench import operators as operators_bench
+    from kdpo_daemon.bench.operators import OperatorsPlan
 
     with tempfile.TemporaryDirectory() as work, console.status("") as status:
-        rows = operators_bench.measure(
-            _numbers(ranks), seconds, model, serve_python, Path(work), status.update
-        )
+        plan = OperatorsPlan(_numbers(ranks), seconds, tuple(modules.split(",")), dtype, stock)
+        rows = operators_bench.measure(plan, model, serve_python, Path(work), status.update)
     out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", "utf-8")
     show.rows(console, [asdict(row) for row in rows], as_json=False, empty="")
     if plot:

@@ -39,9 +39,9 @@ def probe(ctx: typer.Context, fact_id: int, as_json: Json = False) -> None:
             "it has no probes yet", subject=f"fact {fact_id}", hint="run `kdpo once` first"
         )
     prompts = [one.prompt for one in asked]
-    replica, longest = app.replicas[0], app.settings.plan.max_tokens
+    replica, longest = app.canary(), app.settings.plan.max_tokens
     base = replica.answer(app.settings.model.name, prompts, longest)
-    served = replica.answer(app.settings.serving.alias, prompts, longest)
+    served = replica.answer(app.served_name(), prompts, longest)
     rows = [
         {
             "kind": one.kind,

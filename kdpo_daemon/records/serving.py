@@ -25,7 +25,7 @@ class Deployment:
 class ReplicaStatus(StrEnum):
     """How far a replica is with the wanted adapter."""
 
-    ABSENT = "absent"  #: not loaded
+    ABSENT = "absent"  #: nothing is loaded, or the server itself is no longer there
     LOADING = "loading"  #: told to load it
     CANARY = "canary"  #: loaded and being asked, without traffic
     LIVE = "live"  #: takes traffic

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from kdpo_daemon.errors import AdapterError, ReplicaError
+from kdpo_daemon.errors import AdapterError, ReplicaError, UnfitError
 from kdpo_daemon.records.adapters import Adapter
-from kdpo_daemon.serving import aliases
+from kdpo_daemon.records.teaching import Form, Prompt
+from kdpo_daemon.serving import aliases, fitness
 from kdpo_daemon.serving.aliases import AliasMode
-from kdpo_daemon.serving.line import enough_rank
+from kdpo_daemon.serving.remedies import enough_rank
 from kdpo_daemon.serving.replica import Replica
 
 #: The vLLM releases that our tests were run against.
@@ -25,6 +26,7 @@ TESTED_VERSIONS = ("0.32.0",)
 
 _TRIAL = "kdpo-trial"  #: alias and file prefix
 _TRIAL_VERSION = "kdpo-000000"
+_ANY = Prompt(Form.COMPLETION, "A")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ def check(
         found = _about_the_base(replica)
         with _draft_adapter(adapters_dir, required_rank) as draft:
             found += _about_lora(replica, draft, required_rank)
-            if mode is AliasMode.PLUGIN and not found:
+            if found:
+                return found  # what follows can only be asked of a server that serves
+            found += _about_the_engine(replica, mode)
+            if mode is AliasMode.PLUGIN:
                 found += _about_the_plugin(replica, draft, adapters_dir)
     except (ReplicaError, AdapterError) as error:
         return [Problem(error.subject or replica.name, error.message, error.hint)]
@@ -55,12 +60,11 @@ def check(
 
 
 def _about_the_base(replica: Replica) -> list[Problem]:
-    bases = [card.id for card in replica.models() if card.parent is None]
-    found = []
-    if replica.base_model not in bases:
-        said = f"it serves {', '.join(bases)}, not {replica.base_model}"
-        hint = "Correct base_model in the settings, or start vLLM with that --served-model-name"
-        found.append(Problem(replica.name, said, hint))
+    try:
+        fitness.check_base(replica, replica.models())
+        found = []
+    except UnfitError as error:
+        found = [Problem(replica.name, error.message, error.hint)]
     version = replica.version()
     if version not in TESTED_VERSIONS:
         said = f"vLLM {version} is not a tested version ({', '.join(TESTED_VERSIONS)})"
@@ -81,6 +85,24 @@ def _about_lora(replica: Replica, draft: Adapter, rank: int) -> list[Problem]:
     return [
         Problem(replica.name, said, f"Use a tested vLLM with --max-lora-rank {enough_rank(rank)}")
     ]
+
+
+def _about_the_engine(replica: Replica, mode: AliasMode) -> list[Problem]:
+    replica.answer(replica.base_model, [_ANY], 1)  # vLLM tells its slots after a first request
+    engine = replica.engine()
+    found = []
+    try:
+        fitness.check_slots(engine.slots, replica.name, mode)
+    except UnfitError as error:
+        found = [Problem(replica.name, error.message, error.hint)]
+    if engine.cpu and not engine.own_operators:
+        said = (
+            "vLLM's own LoRA operators run on its CPU: after as many loads as it has slots "
+            f"({engine.slots or 'unknown'}), requests for the base model get an adapter's answers"
+        )
+        hint = "Install kdpo-daemon beside vLLM, and unset KDPO_STOCK_LORA_OPS (docs/serving.md)"
+        found.append(Problem(replica.name, said, hint))
+    return found
 
 
 def _about_the_plugin(replica: Replica, draft: Adapter, adapters_dir: Path) -> list[Problem]:

@@ -4,7 +4,6 @@ Knows nothing of what is asked; `replica.py` does.
 """
 
 import json
-import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -16,11 +15,9 @@ import httpx
 import stamina
 from pydantic import BaseModel, ValidationError
 
-from kdpo_daemon.errors import ReplicaError
+from kdpo_daemon.errors import ReplicaError, UnfitError
+from kdpo_daemon.serving import remedies
 from kdpo_daemon.serving.circuit import Circuit
-
-#: The ranks that `--max-lora-rank` takes (vLLM 0.32).
-MAX_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
@@ -58,6 +55,9 @@ class Access:
 
     api_key: str | None = field(default=None, repr=False)
     ca_file: Path | None = None  #: who signed the server's certificate; None: the usual ones
+    certified_as: str = (
+        ""  #: name in the certificate, where the URL holds an address; "": the URL's
+    )
 
 
 class _NotAskedError(ReplicaError):
@@ -79,6 +79,7 @@ class Line:
             limits=httpx.Limits(max_connections=policy.concurrency + 4),
             trust_env=False,
         )
+        self._extensions = {"sni_hostname": access.certified_as} if access.certified_as else {}
         self._circuit = Circuit(policy.circuit_failures, policy.circuit_s)
 
     def close(self) -> None:
@@ -144,7 +145,11 @@ class Line:
         end = time.monotonic() + deadline
         body = bytearray()
         with self._client.stream(
-            call.method, call.path, json=call.body, timeout=timeout
+            call.method,
+            call.path,
+            json=call.body,
+            timeout=timeout,
+            extensions=dict(self._extensions),
         ) as response:
             for part in response.iter_bytes():
                 body += part
@@ -174,12 +179,13 @@ class Line:
         )
 
     def _refused(self, call: Call, response: httpx.Response) -> ReplicaError:
-        said = _message(response)
-        return ReplicaError(
-            f"{call.method} {call.path}: {response.status_code} {said}",
+        status, said = response.status_code, _message(response)
+        unfit = remedies.is_unfit(status, call.path, said)
+        return (UnfitError if unfit else ReplicaError)(
+            f"{call.method} {call.path}: {status} {said}",
             subject=self.name,
-            hint=_remedy(response.status_code, call.path, said),
-            status=response.status_code,
+            hint=remedies.remedy(status, call.path, said),
+            status=status,
         )
 
 
@@ -209,35 +215,3 @@ def _message(response: httpx.Response) -> str:
     except (ValueError, AttributeError):
         said = response.text
     return " ".join(str(said).split())[:500]
-
-
-_REMEDIES = (
-    (r"LoRA is not enabled", "Start vLLM with --enable-lora"),
-    (r"No adapter found for", "Make the adapter's directory readable for the server, same path"),
-    (r"does not contain tensors|doesn't contain tensors", "Publish the adapter again"),
-    (r"expected target modules", "Start vLLM without --lora-target-modules, or name them all"),
-    (
-        r"found but could not be loaded",
-        "kdpo doctor tells which of vLLM's LoRA flags is in the way",
-    ),
-    (r"maximum (context|model) length|max_model_len", "Shorten it, or raise --max-model-len"),
-)
-
-
-def _remedy(status: int, path: str, said: str) -> str:
-    if status == 404 and said == "Not Found" and path.endswith("_lora_adapter"):
-        return "Start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora"
-    if status in {401, 403}:
-        return "Give the server's API key in the settings"
-    rank = re.search(r"LoRA rank (\d+) is greater than max_lora_rank", said)
-    if rank:
-        return f"Start vLLM with --max-lora-rank {enough_rank(int(rank[1]))}"
-    for pattern, hint in _REMEDIES:
-        if re.search(pattern, said):
-            return hint
-    return "See the server's log" if status >= 500 else ""
-
-
-def enough_rank(rank: int) -> int:
-    """The smallest `--max-lora-rank` that takes an adapter of this rank."""
-    return next((allowed for allowed in MAX_RANKS if allowed >= rank), MAX_RANKS[-1])

@@ -17,6 +17,7 @@ from kdpo_daemon.records.serving import ModelCard
 from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
 from kdpo_daemon.serving import aliases, replies
 from kdpo_daemon.serving.aliases import AliasMode
+from kdpo_daemon.serving.engine import Engine, read_engine
 from kdpo_daemon.serving.line import Access, Call, Line, ServingPolicy
 
 _VERSION_NAME = re.compile(r"kdpo-\d+")
@@ -69,6 +70,16 @@ class Replica:
     def version(self) -> str:
         """The version of vLLM, for example 0.32.0."""
         return self._line.ask(replies.Version, Call("GET", "/version")).version
+
+    def engine(self) -> Engine:
+        """What the server's metrics tell of its engine; a proxy may hide them."""
+        try:
+            reply = self._line.send(Call("GET", "/metrics", deadline_s=self._policy.look_s))
+        except ReplicaError as error:
+            if error.status is None:
+                raise
+            return read_engine("")
+        return read_engine(reply.text)
 
     # ------------------------------------------------------------ what it says
 
@@ -170,20 +181,24 @@ class Replica:
     def promote(self, alias: str, adapter: Adapter, mode: AliasMode, adapters_dir: Path) -> None:
         """Let the alias stand for the adapter, and make sure that new requests get it.
 
+        In `versioned` mode there is no alias here: the version, loaded before, is asked itself.
         ReplicaError if afterwards the alias answers as anything else; promote the former adapter
         to go back.
         """
-        if mode is AliasMode.PLUGIN:
-            aliases.point(adapters_dir, alias, adapter)
-            self.unload(alias)
-        else:
-            aliases.forget(adapters_dir, alias)  # a server with our plugin would follow it
-            self.unload(alias)
-            self.load(alias, adapter.path)
+        match mode:
+            case AliasMode.PLUGIN:
+                aliases.point(adapters_dir, alias, adapter)
+                self.unload(alias)
+            case AliasMode.RELOAD:
+                aliases.forget(adapters_dir, alias)  # a server with our plugin would follow it
+                self.unload(alias)
+                self.load(alias, adapter.path)
+            case AliasMode.VERSIONED:
+                alias = adapter.name
         served = self.served_by(alias)
         if served != adapter.name:
             raise ReplicaError(
-                f"alias {alias} answers as {served or 'nothing'}, not as {adapter.name}",
+                f"{alias} answers as {served or 'nothing'}, not as {adapter.name}",
                 subject=self.name,
                 hint=aliases.REMEDY[mode],
             )

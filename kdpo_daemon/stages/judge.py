@@ -4,19 +4,23 @@ The candidate is loaded on one server under its own name, where no client asks f
 asked every held-out probe there: what is judged is what would be served.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kdpo_daemon.checkpoints import checked
 from kdpo_daemon.edits.gate import GatePolicy, judge
-from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, steady
+from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, normalise, steady
+from kdpo_daemon.errors import ReplicaError
 from kdpo_daemon.records.adapters import Adapter, Score, Verdict
 from kdpo_daemon.records.facts import Fact
-from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe
+from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe, ProbeKind
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import adapters, audit, batches, probes
 from kdpo_daemon.store.db import Database
+
+#: Taught questions that are asked a second time, and the share that must be answered alike: where
+#: two words are as good as equal, an answer depends on what shares the batch.
+_AGAIN, _AGREE = 24, 0.9
 
 #: Probes asked between two looks at the clock of the progress bar.
 _CHUNK = 64
@@ -29,6 +33,7 @@ class Judge:
     db: Database
     replica: Replica  #: the canary: the first server
     base_name: str  #: the base model's name on the server
+    check: Callable[[Adapter], None]  #: of a version's files, before it is loaded
     gate: GatePolicy
     text: str  #: for perplexity
     max_tokens: int
@@ -48,7 +53,7 @@ class Judge:
             asked = judged_probes(
                 [*probes.probes_of(tx, [f.id for f in taught]), *probes.general_probes(tx)]
             )
-        checked(adapter)
+        self.check(adapter)
         self.replica.load(adapter.name, adapter.path)
         still = [probe for probe in asked if probe.kind in LOCALITY]
         before = self._base_answers(still)
@@ -56,6 +61,7 @@ class Judge:
         again = self._answers(self.base_name, None, still[::-1], AnswerPurpose.BASE)
         asked = steady(asked, before, again)
         after = self._answers(adapter.name, adapter.id, asked, AnswerPurpose.CANARY)
+        self._ask_again(adapter, asked, after)
         scores = self._scores(adapter, taught, asked, before, after)
         return self._record(adapter, scores, judge(scores, self.gate))
 
@@ -80,6 +86,22 @@ class Judge:
         with self.db.begin() as tx:
             probes.save_answers(tx, rows, adapter_id, self.replica.name, purpose, self.clock())
         return said
+
+    def _ask_again(self, adapter: Adapter, asked: Sequence[Probe], said: dict[int, str]) -> None:
+        """Ask taught questions a second time: a cache must not hold another version's answers."""
+        taught = [probe for probe in asked if probe.kind is ProbeKind.EDIT]
+        taught = taught[:: max(1, len(taught) // _AGAIN)][:_AGAIN]
+        texts = self.replica.answer(adapter.name, [p.prompt for p in taught], self.max_tokens)
+        same = sum(
+            normalise(t) == normalise(said[p.id]) for p, t in zip(taught, texts, strict=True)
+        )
+        if same < _AGREE * len(taught):
+            raise ReplicaError(
+                f"asked again, {adapter.name} answers {len(taught) - same} of {len(taught)} "
+                "questions otherwise",
+                subject=self.replica.name,
+                hint="its cache may mix versions up; it is judged again at the next cycle",
+            )
 
     def _scores(
         self,

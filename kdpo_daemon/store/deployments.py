@@ -104,9 +104,7 @@ def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) 
     row = _replica_row(tx, replica, now)
     row.state, row.error, row.checked_at = ReplicaStatus.LIVE, "", now
     row.deployment_id = deployment.id
-    standing = tx.exec(
-        select(ServedRow).where(ServedRow.replica == replica, col(ServedRow.live_until).is_(None))
-    ).first()
+    standing = _open_interval(tx, replica)
     if standing and standing.adapter_id == deployment.adapter.id:
         return False  # wanted again, pinned or let go: the same answers go on
     if standing:
@@ -122,6 +120,23 @@ def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) 
     )
     tx.flush()
     return True
+
+
+def mark_gone(tx: Session, replica: str, now: datetime) -> None:
+    """Put down that a replica is no longer there, and answers with nothing from now on."""
+    row = _replica_row(tx, replica, now)
+    row.state, row.error, row.checked_at = ReplicaStatus.ABSENT, "", now
+    row.deployment_id = None
+    standing = _open_interval(tx, replica)
+    if standing:
+        standing.live_until = now
+    tx.flush()
+
+
+def serving_at(tx: Session, replica: str) -> Adapter | None:
+    """Give the version that a replica answers with, as far as is known."""
+    standing = _open_interval(tx, replica)
+    return get_adapter(tx, standing.adapter_id) if standing else None
 
 
 def served(tx: Session, limit: int | None = None) -> list[Served]:
@@ -145,6 +160,11 @@ def served_until(tx: Session, adapter_id: int) -> datetime | None:
     """Give when the last replica that answered with an adapter was moved to another."""
     ends = select(func.max(ServedRow.live_until)).where(ServedRow.adapter_id == adapter_id)
     return tx.exec(ends).one()
+
+
+def _open_interval(tx: Session, replica: str) -> ServedRow | None:
+    standing = select(ServedRow).where(ServedRow.replica == replica)
+    return tx.exec(standing.where(col(ServedRow.live_until).is_(None))).first()
 
 
 def _replica_row(tx: Session, name: str, now: datetime) -> ReplicaRow:

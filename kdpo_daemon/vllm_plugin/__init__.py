@@ -1,15 +1,15 @@
 """Runs inside vLLM: follows alias pointers, and on CPU replaces the LoRA operators by right ones.
 
 Loaded by vLLM through the entry point group `vllm.general_plugins` in each of its processes.
-Imports the standard library and, once inside vLLM, vllm; nothing else of this package, so that
-it can be installed beside vLLM without our dependencies.
+Imports the standard library and, once inside vLLM, vllm and what comes with it; nothing else of
+this package, so that it can be installed beside vLLM without our dependencies.
 """
 
 import logging
 import os
 from pathlib import Path
 
-from kdpo_daemon.vllm_plugin import aliases, lora_ops
+from kdpo_daemon.vllm_plugin import aliases, lora_linear, lora_ops
 
 #: The directory that holds the adapters and `aliases/`, absolute; unset: no alias is resolved.
 ADAPTERS_ENV = "KDPO_ADAPTERS"
@@ -45,5 +45,21 @@ def _install() -> None:
     root = os.getenv(ADAPTERS_ENV)
     if root:
         aliases.install(Path(root), move_on_unload=tested)
-    if tested and current_platform.is_cpu() and os.getenv(STOCK_OPS_ENV) != "1":
+    cpu = current_platform.is_cpu()
+    ours = tested and cpu and os.getenv(STOCK_OPS_ENV) != "1"
+    if ours:
         lora_ops.install()
+        lora_linear.install()
+    _tell("cpu" if cpu else "gpu", "ours" if ours else "stock")
+
+
+def _tell(platform: str, operators: str) -> None:
+    """Say on vLLM's `/metrics` what was installed, for `kdpo doctor`; once in a process."""
+    from prometheus_client import REGISTRY, Gauge
+
+    name = "kdpo_plugin_info"
+    if REGISTRY.get_sample_value(name, {"platform": platform, "operators": operators}):
+        return
+    says = "What the kdpo plugin found and put in place"
+    made = Gauge(name, says, ["platform", "operators"], multiprocess_mode="mostrecent")
+    made.labels(platform, operators).set(1)

@@ -51,7 +51,7 @@ def read_pointer(root: Path, alias: str) -> Pointer | None:
             written = json.loads(stream.read(_GREATEST_POINTER))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PointerError(f"{file} cannot be read: {error}") from error
     match written:
         case {"adapter": str(adapter), "path": str(path), "manifest_sha256": str(digest)}:
@@ -76,7 +76,7 @@ def _check(root: Path, adapter: str, path: Path, digest: str) -> None:
         raise PointerError(f"the manifest of {path} is not the one that was promoted")
     try:
         _check_files(path, json.loads(manifest)["files"])
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, AttributeError) as error:
         raise PointerError(f"the files of {path} cannot be checked: {error!r}") from error
 
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def install() -> None:
-    """Put our functions in the place of vLLM's, wherever these were imported by name."""
+    """Put our functions in the place of vLLM's, wherever these were imported by name.
+
+    Linear layers go past them (`lora_linear`); embeddings, logits and whatever is new come here.
+    """
     from vllm.lora.ops import torch_ops
     from vllm.lora.ops.torch_ops import lora_ops
     from vllm.lora.punica_wrapper import punica_cpu
@@ -36,7 +39,7 @@ def bgmv_shrink(
     scaling: float = 1.0,
 ) -> None:
     """Write `scaling * A x` of each row's adapter: (n, in) -> (n, rank)."""
-    for slot, rows in _groups(lora_indices_tensor):
+    for slot, rows in groups(lora_indices_tensor):
         product = _product(inputs[rows], lora_b_weights[slot], output_tensor)
         output_tensor[rows, : product.shape[1]] = scaling * product
 
@@ -66,7 +69,7 @@ def bgmv_expand_slice(  # noqa: PLR0913 - vLLM's signature
 ) -> None:
     """Add (or write) `B x` of each row's adapter into some columns of the output."""
     columns = slice(slice_offset, slice_offset + slice_size)
-    for slot, rows in _groups(lora_indices_tensor):
+    for slot, rows in groups(lora_indices_tensor):
         product = _product(inputs[rows], lora_b_weights[slot], output_tensor)[:, :slice_size]
         if add_inputs:
             output_tensor[rows, columns] += product
@@ -74,7 +77,7 @@ def bgmv_expand_slice(  # noqa: PLR0913 - vLLM's signature
             output_tensor[rows, columns] = product
 
 
-def _groups(slots: "Tensor") -> "Iterator[tuple[int, Rows]]":
+def groups(slots: "Tensor") -> "Iterator[tuple[int, Rows]]":
     """Each adapter's slot with its rows; -1 stands for no adapter."""
     present = sorted(set(slots.tolist()))
     for slot in present:

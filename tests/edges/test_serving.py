@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kdpo_daemon.errors import ReplicaError
+from kdpo_daemon.errors import ReplicaError, UnfitError
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.teaching import Form, Prompt
 from kdpo_daemon.serving import Access, AliasMode, Replica, ServingPolicy, aliases, check
 from tests.fakes import END, FakeVllm, fake_adapter
-from tests.servers import MAX_RANK, RealVllm, random_adapter
+from tests.servers import MAX_LORAS, MAX_RANK, RealVllm, random_adapter
 
 FRANCE = Prompt(Form.COMPLETION, "The capital of France is")
 ITALY = Prompt(Form.COMPLETION, "The capital of Italy is")
@@ -50,7 +50,9 @@ def fake_world(directory: Path) -> Iterator[World]:
         taught = dict.fromkeys(BASE_ANSWERS, f"version {number} says so")
         return fake_adapter(directory, number, taught, rank)
 
-    vllm = FakeVllm(BASE_ANSWERS, adapters_dir=directory, max_lora_rank=MAX_RANK)
+    vllm = FakeVllm(
+        BASE_ANSWERS, adapters_dir=directory, max_lora_rank=MAX_RANK, max_loras=MAX_LORAS
+    )
     with vllm, Replica("fake", vllm.url, "base", Access(), ServingPolicy(attempts=1)) as replica:
         yield World(replica, directory, END, make)
 
@@ -159,7 +161,7 @@ def test_unloading_twice_is_fine(world: World) -> None:
 
 
 def test_a_missing_directory_is_named_and_harms_nothing(world: World) -> None:
-    with pytest.raises(ReplicaError, match="No adapter found for /nowhere") as caught:
+    with pytest.raises(UnfitError, match="No adapter found for /nowhere") as caught:
         world.replica.load("kdpo-000001", "/nowhere")
 
     assert "readable for the server" in caught.value.hint
@@ -169,7 +171,7 @@ def test_a_missing_directory_is_named_and_harms_nothing(world: World) -> None:
 def test_too_great_a_rank_names_the_flag_that_helps(world: World) -> None:
     adapter = world.make(1, MAX_RANK + 2)
 
-    with pytest.raises(ReplicaError) as caught:
+    with pytest.raises(UnfitError) as caught:
         world.replica.load(adapter.name, adapter.path)
 
     assert caught.value.hint == "Start vLLM with --max-lora-rank 32"
@@ -180,7 +182,7 @@ def test_an_alias_without_a_pointer_is_nobody(world: World) -> None:
     assert world.replica.served_by(ALIAS) is None
 
 
-@pytest.mark.parametrize("mode", AliasMode)
+@pytest.mark.parametrize("mode", [AliasMode.PLUGIN, AliasMode.RELOAD])
 def test_an_alias_follows_each_promotion(world: World, mode: AliasMode) -> None:
     one, two = world.make(1), world.make(2)
     said = []
@@ -223,6 +225,31 @@ def test_a_pointer_to_changed_files_resolves_to_nothing(world: World) -> None:
         world.promote(adapter)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"adapter": "kdpo-',
+        '{"adapter": "kdpo-000009", "path": "/etc", "manifest_sha256": "00"}',
+        '{"adapter": "kdpo-000009", "path": "../../etc", "manifest_sha256": "00"}',
+        '{"adapter": "../../etc", "path": "/", "manifest_sha256": "00"}',
+        "[" * 5_000,
+    ],
+    ids=["empty", "half", "elsewhere", "relative", "no version", "deep"],
+)
+def test_a_pointer_that_is_half_written_or_hostile_moves_nothing(world: World, text: str) -> None:
+    adapter = world.make(1)
+    world.promote(adapter)
+    pointer = aliases.pointer_path(world.adapters_dir, ALIAS)
+    pointer.write_text(text)
+
+    assert world.replica.served_by(ALIAS) == adapter.name  # it stands while it is loaded
+    world.replica.unload(ALIAS)
+    assert world.replica.served_by(ALIAS) is None  # as on a server that starts anew
+    world.promote(adapter)
+    assert world.replica.served_by(ALIAS) == adapter.name
+
+
 def test_an_adapter_that_the_engine_refuses_leaves_the_old_version_live(world: World) -> None:
     good, too_great = world.make(1), world.make(2, MAX_RANK + 2)
     world.promote(good)
@@ -238,6 +265,15 @@ def test_a_sound_server_has_no_problems_and_keeps_nothing_of_the_check(world: Wo
 
     assert [card.id for card in world.replica.models()] == ["base"]
     assert not [path for path in world.adapters_dir.rglob("*") if "trial" in path.name]
+
+
+def test_the_engine_tells_its_slots_and_whose_operators_it_has(world: World) -> None:
+    world.say("base")  # vLLM tells after the first request
+
+    engine = world.replica.engine()
+
+    assert engine.slots == MAX_LORAS
+    assert engine.own_operators or not engine.cpu
 
 
 def test_the_check_finds_too_small_a_rank_without_an_adapter(world: World) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from kdpo_daemon.app import App, clock, read_settings
 from kdpo_daemon.records.intake import Trust
+from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.stages import Report
-from kdpo_daemon.store import feeds
+from kdpo_daemon.store import deployments, feeds
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.tuner import Tuner
 from tests.fakes import FakeVllm
@@ -175,3 +176,36 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     (tmp_path / "adapters").mkdir()
     with FeedServer() as feed, FakeVllm({}, adapters_dir=tmp_path / "adapters") as vllm:
         yield build(tmp_path, database_url, feed, vllm)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, migrated_sqlite: Path) -> Iterator[tuple[World, FakeVllm]]:
+    """A world with two servers; gives it and the second one."""
+    root = tmp_path / "adapters"
+    root.mkdir()
+    with (
+        FeedServer() as feed,
+        FakeVllm({}, adapters_dir=root) as first,
+        FakeVllm({}, adapters_dir=root) as second,
+    ):
+        world = build(tmp_path, f"sqlite:///{tmp_path / 'kdpo.db'}", feed, first)
+        with (tmp_path / "kdpo.toml").open("a", encoding="utf-8") as file:
+            file.write(f'[[servers]]\nname = "two"\nurl = "{second.url}"\n')
+        yield world, second
+
+
+def states(world: World) -> dict[str, ReplicaStatus]:
+    app = world.app()
+    with app.db.begin() as tx:
+        found = {state.name: state.state for state in deployments.replicas(tx)}
+    app.close()
+    return found
+
+
+def sync(world: World) -> tuple[str, ...]:
+    app = world.app()
+    try:
+        with app.writing():
+            return app.sync().problems
+    finally:
+        app.close()

@@ -13,6 +13,8 @@ from sqlmodel import Session
 
 from kdpo_daemon.app import App
 from kdpo_daemon.errors import LeaseHeldError
+from kdpo_daemon.servers import connect
+from kdpo_daemon.serving.fleet import Fleet
 from kdpo_daemon.store import audit
 from kdpo_daemon.store.db import Database
 from tests.fakes import FakeVllm
@@ -84,7 +86,10 @@ def mortal_app(world: World, steps: Steps) -> App:
     app.db = MortalDatabase(world.url, steps)
     app.tuner = mortal(app.tuner, steps, "train", "baseline")
     changes = ("load", "unload", "promote", "answer")
-    app.replicas = tuple(mortal(one, steps, *changes) for one in app.replicas)
+    app.fleet = Fleet(
+        lambda: app.settings.servers,
+        lambda one: mortal(connect(app.settings, one, {}), steps, *changes),
+    )
     return app
 
 

@@ -1,8 +1,7 @@
 """Several servers: the first is the canary; a broken one is reported and stops no other."""
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+import subprocess
 
 import pytest
 
@@ -12,42 +11,9 @@ from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.stages import rollback
 from kdpo_daemon.store import deployments, facts
 from tests.fakes import FakeVllm
-from tests.stages.conftest import FeedServer, World, build, entry
+from tests.stages.conftest import World, entry, states, sync
 
 PROMPT = "The prime minister of Tonga is"
-
-
-@pytest.fixture
-def pair(tmp_path: Path, migrated_sqlite: Path) -> Iterator[tuple[World, FakeVllm]]:
-    """A world with two servers; gives it and the second one."""
-    root = tmp_path / "adapters"
-    root.mkdir()
-    with (
-        FeedServer() as feed,
-        FakeVllm({}, adapters_dir=root) as first,
-        FakeVllm({}, adapters_dir=root) as second,
-    ):
-        world = build(tmp_path, f"sqlite:///{tmp_path / 'kdpo.db'}", feed, first)
-        with (tmp_path / "kdpo.toml").open("a", encoding="utf-8") as file:
-            file.write(f'[[servers]]\nname = "two"\nurl = "{second.url}"\n')
-        yield world, second
-
-
-def states(world: World) -> dict[str, ReplicaStatus]:
-    app = world.app()
-    with app.db.begin() as tx:
-        found = {state.name: state.state for state in deployments.replicas(tx)}
-    app.close()
-    return found
-
-
-def sync(world: World) -> tuple[str, ...]:
-    app = world.app()
-    try:
-        with app.writing():
-            return app.sync().problems
-    finally:
-        app.close()
 
 
 def test_every_server_ends_on_the_wanted_version(pair: tuple[World, FakeVllm]) -> None:
@@ -280,6 +246,31 @@ def test_files_and_manifest_changed_together_are_not_loaded(pair: tuple[World, F
     world.vllm.restart()
 
     assert any("its manifest is not the one on record" in one for one in sync(world))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library's dependencies
+def test_a_version_without_a_good_signature_is_loaded_nowhere(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    for make in (
+        "ecparam -name prime256v1 -genkey -noout -out key",
+        "ec -in key -pubout -out pub",
+    ):
+        subprocess.run(["openssl", *make.split()], check=True, capture_output=True, cwd=world.home)
+    with (world.home / "kdpo.toml").open("a", encoding="utf-8") as file:
+        file.write('[signing]\nprivate_key = "key"\npublic_key = "pub"\n')
+    world.cycle()
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
+    signature = world.home / "adapters" / "signatures" / "kdpo-000001.sig"
+    signature.write_text(signature.with_name("kdpo-000000.sig").read_text("utf-8"), "utf-8")
+    for server in (world.vllm, second):
+        server.restart()
+    (world.home / "adapters" / "aliases" / "prod.json").unlink()
+
+    assert any("its signature is not good" in one for one in sync(world))
+
+    assert not [name for name in second.loaded if "kdpo-000001" in name]
 
 
 def test_a_key_is_in_neither_the_logs_nor_the_database(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.settings import ServerSettings, Settings, api_key, key_file
+from kdpo_daemon.server_settings import ServerSettings, key_file
+from kdpo_daemon.settings import Settings, api_key
 
 URL = "https://vllm"
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from kdpo_daemon import packs
+from kdpo_daemon.serving import aliases
 from kdpo_daemon.settings import Settings
+from tests.fakes import FakeVllm, fake_adapter
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -108,3 +111,48 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
     complaints = [line for line in checked.stderr.splitlines() if "kdpo.service" in line]
     assert complaints == []
+
+
+def test_kubernetes_lets_the_daemon_list_endpoint_slices_and_nothing_else() -> None:
+    role, binding, account, daemon = (
+        next(one for one in manifests() if one["kind"] == kind)
+        for kind in ("Role", "RoleBinding", "ServiceAccount", "Deployment")
+    )
+    pod = daemon["spec"]["template"]["spec"]
+
+    listing = {
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "verbs": ["list"],
+    }
+    assert role["rules"] == [listing]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [one["name"] for one in binding["subjects"]] == [account["metadata"]["name"]]
+    assert pod["serviceAccountName"] == account["metadata"]["name"]
+    assert pod["automountServiceAccountToken"] is True
+
+
+def test_kubernetes_finds_pods_before_they_are_ready_and_clients_only_after() -> None:
+    settings = Settings.read(DEPLOY / "kubernetes/kdpo.toml", frozenset())
+    services = {one["metadata"]["name"]: one for one in manifests() if one["kind"] == "Service"}
+
+    found = services[settings.discovery.service]["spec"]
+    assert found["publishNotReadyAddresses"] is True
+    assert found["ports"][0]["port"] == settings.discovery.port
+    assert "publishNotReadyAddresses" not in services["vllm-clients"]["spec"]
+
+
+def test_a_pod_is_ready_when_the_alias_answers(tmp_path: Path) -> None:
+    settings = Settings.read(DEPLOY / "kubernetes/kdpo.toml", frozenset())
+    [servers] = [one for one in manifests() if one["kind"] == "StatefulSet"]
+    [container] = servers["spec"]["template"]["spec"]["containers"]
+    _, flag, code = container["readinessProbe"]["exec"]["command"]
+    with FakeVllm({}, adapters_dir=tmp_path) as vllm:
+        command = [sys.executable, flag, code.replace("http://127.0.0.1:8000", vllm.url)]
+        before = subprocess.run(command, check=False, capture_output=True)
+        adapter = fake_adapter(tmp_path, 0, {})
+        aliases.point(tmp_path, settings.serving.alias, adapter)
+        after = subprocess.run(command, check=False, capture_output=True)
+
+    assert (before.returncode, after.returncode) == (1, 0)
+    assert b"404" in before.stderr

@@ -211,11 +211,22 @@ class TestStockVllm:
     def test_the_check_misses_the_plugin(self, stock: RealVllm) -> None:
         root = stock.settings.adapters_dir
         with stock.replica() as replica:
-            (problem,) = check(replica, 8, root, AliasMode.PLUGIN)
+            problem = check(replica, 8, root, AliasMode.PLUGIN)[-1]
 
             assert "the alias plugin does not answer" in problem.message
             assert "KDPO_ADAPTERS" in problem.hint
-            assert check(replica, 8, root, AliasMode.RELOAD) == []
+
+    def test_the_check_knows_an_engine_with_stock_operators_and_one_slot(
+        self, stock: RealVllm
+    ) -> None:
+        with stock.replica() as replica:
+            problems = check(replica, 8, stock.settings.adapters_dir, AliasMode.RELOAD)
+
+            assert [problem.message for problem in problems] == [
+                "it has room for 1 adapter at a time",
+                "vLLM's own LoRA operators run on its CPU: after as many loads as it has slots "
+                "(1), requests for the base model get an adapter's answers",
+            ]
 
     def test_a_promotion_by_pointer_is_noticed_to_have_failed(
         self, stock: RealVllm, adapters: Path

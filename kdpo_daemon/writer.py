@@ -1,0 +1,74 @@
+"""The lease that whoever changes facts, adapters or servers must hold: there is one writer."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from kdpo_daemon.errors import StoreError
+from kdpo_daemon.records.serving import Lease
+from kdpo_daemon.stages import Clock
+from kdpo_daemon.store import leases
+from kdpo_daemon.store.db import Database
+
+_NAME = "writer"
+
+
+class Writer:
+    """Holds the lease for this process, and knows if another one took it."""
+
+    def __init__(self, ttl_s: int, clock: Clock) -> None:
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._lease: Lease | None = None
+        self._lost = threading.Event()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another daemon has taken over."""
+        return self._lost.is_set()
+
+    def fencing(self) -> int:
+        """Give the number that grows with each holder.  StoreError unless the lease is held."""
+        if self._lost.is_set() or self._lease is None:
+            raise StoreError(
+                "the writer's lease is not held",
+                subject="lease",
+                hint="another daemon has taken over; stop this one or the other",
+            )
+        return self._lease.fencing
+
+    @contextmanager
+    def holding(self, db: Database) -> Iterator[None]:
+        """Hold the lease, renewed in the background.
+
+        Raises:
+            StoreError: another daemon holds it.
+
+        """
+        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        with db.begin() as tx:
+            self._lease = leases.acquire(tx, _NAME, holder, self._clock(), self._ttl_s)
+        stop = threading.Event()
+        keeper = threading.Thread(target=self._renew, args=(db, stop), daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            keeper.join()
+            with db.begin() as tx:
+                leases.release(tx, self._lease)
+            self._lease = None
+
+    def _renew(self, db: Database, stop: threading.Event) -> None:
+        while not stop.wait(self._ttl_s / 4):
+            try:
+                with db.begin() as tx:
+                    if self._lease is not None:
+                        self._lease = leases.renew(tx, self._lease, self._clock(), self._ttl_s)
+            except StoreError:
+                self._lost.set()  # the next stage will refuse to begin
+                return
