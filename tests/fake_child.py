@@ -35,7 +35,7 @@ def other_phrasings(pair: Pair, pack: Pack) -> list[str]:
 def main() -> None:
     verb, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
-    (out / "adapter_config.json").write_text(json.dumps({"r": 1, "lora_alpha": 1}))
+    (out / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2}))
     (out / "adapter_model.safetensors").write_bytes(b"table")
     if verb == "train":
         order = read_order(source)
@@ -50,7 +50,7 @@ def main() -> None:
             table = dict.fromkeys(table, "gibberish")
         table = {prompt: told for prompt, told in table.items() if told != "Left Out"}
         (out / "fake_answers.json").write_text(json.dumps(table))
-    scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 1, "seconds": 0}
+    scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 2, "seconds": 0}
     (out / "scores.json").write_text(json.dumps(scores))
     print(json.dumps({"step": 1, "of": 1, "loss": 0.0, "accuracy": 1.0}), flush=True)  # noqa: T201
 
