@@ -1,5 +1,6 @@
 # make demo   everything from nothing to a changed answer of a real vLLM server
 # make test   all tests, the ones against real vLLM and PostgreSQL included
+# make test-fleet   three real vLLM servers in a roll-out; not part of make test, it wants a machine to itself
 # make check  what CI checks besides: style, types, import layers
 
 VENV  := .venv
@@ -7,7 +8,7 @@ SERVE := .venv-serve
 MODEL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdpo-daemon/models/SmolLM2-135M-Instruct
 BIN   := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test test-fleet check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.complete $(SERVE)/.complete $(MODEL)/config.json
@@ -15,6 +16,9 @@ demo: $(VENV)/.complete $(SERVE)/.complete $(MODEL)/config.json
 
 test: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
 	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+
+test-fleet: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
+	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -m fleet -s tests/vllm/test_fleet.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from kdpo_daemon.stages import rollback
 from kdpo_daemon.store import adapters, deployments
 from tests.servers import model_dir, settings_for
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(2400)]
 
 NAMES = ("one", "two", "three")
 ALIAS = "prod"
