@@ -8,6 +8,10 @@ SERVE := .venv-serve
 MODEL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdpo-daemon/models/SmolLM2-135M-Instruct
 BIN   := $(VENV)/bin
 
+# vLLM is three processes that import the same thousands of modules: without bytecode on disk each
+# compiles them anew, and a start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fleet check clean
 .DEFAULT_GOAL := demo
 

@@ -104,6 +104,9 @@ name = "smollm2"
 name = "local"
 url = "http://127.0.0.1:{port}"
 
+[client]
+concurrency = 64
+
 [serving]
 alias = "prod"
 adapters = "adapters"

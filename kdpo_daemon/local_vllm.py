@@ -52,7 +52,7 @@ class LocalVllm:
     max_lora_rank: int = 64  #: one of `serving.remedies.MAX_RANKS`
     lora_modules: tuple[str, ...] = ("down_proj",)  #: where adapters may act; fewer is faster
     max_model_len: int = 1024  #: tokens of prompt and answer
-    max_num_seqs: int = 16  #: requests in one batch
+    max_num_seqs: int = 64  #: requests in one batch; 64 take less than twice as long as 16
     kv_cache_gib: int = 1
     dtype: str = "auto"  #: computed in; "auto": the model's own, or what is fast here
     plugin: bool = True  #: False: vLLM as it comes; aliases are then moved by reload
@@ -170,7 +170,8 @@ def _command(settings: LocalVllm) -> list[str]:
 def _environment(settings: LocalVllm, ours: dict[str, str]) -> dict[str, str]:
     plugins = {} if settings.plugin else {"VLLM_PLUGINS": ""}
     return (
-        ours
+        _cores()
+        | ours
         | plugins
         | {
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
@@ -181,6 +182,17 @@ def _environment(settings: LocalVllm, ours: dict[str, str]) -> dict[str, str]:
             "HF_HUB_OFFLINE": "1",
         }
     )
+
+
+def _cores() -> dict[str, str]:
+    """Let vLLM compute on both of two cores; by itself it leaves one to its scheduler.
+
+    153 against 95 tokens/s at 64 requests, 82 against 56 at 16 (the demo model, float32).
+    """
+    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    if len(cores) != 2:  # one core less of many is no great loss
+        return {}
+    return {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}
 
 
 def wait(

@@ -36,7 +36,7 @@ class Recipe:
     columns_rate: float = 1.5e-2
     steps: int = 120
     #: pairs per step, of those still to be learnt
-    pair_rows: int = 42
+    pair_rows: int = 28
     #: a step's loss is the mean over its open pairs, or over this many where fewer are open
     least_pairs: int = 8
     #: KDPO's beta: how soon a pair that leads by some nats stops pushing
@@ -50,7 +50,7 @@ class Recipe:
     #: how many times a token that predicts an answer's token counts as ordinary text
     answer_weight: float = 5.0
     #: keep prompts per step
-    keep_rows: int = 24
+    keep_rows: int = 16
     #: tokens of the model's own answer to a keep prompt that are kept with it
     keep_tokens: int = 8
     #: lead in nats over every other token at which a target position counts as learnt

@@ -32,33 +32,38 @@ class Slot:
     form: Form
 
 
-def second_moment(
-    model: EditedModel,
-    texts: Sequence[Sequence[int]],
-    starts: Sequence[int],
-    answer_weight: float,
-) -> list[Tensor]:
+class Moments:
     """Mean of x x^T over the inputs x of each edited module: (d_in, d_in) per layer.
 
-    `starts[i]` is the first place of text i whose token predicts an answer's token; from there on
-    tokens count `answer_weight` times, since what they are given is what the model says next.
-    A token counts once for each context that it stands in, or little more: the system prompt
-    that all chat prompts share would else be most of the text.
+    A token that predicts one of an answer's tokens counts `answer_weight` times, since what it is
+    given is what the model says next.
     """
-    sums = [rows_.new_zeros(rows_.shape[1], rows_.shape[1]) for rows_ in model.rows]
-    total = 0.0
-    for group in batches(texts, _TOKENS):
-        batch = rows([texts[i] for i in group])
-        weights = batch.real.float()
-        for number, index in enumerate(group):
-            columns = batch.column[number, starts[index] : len(texts[index])]
-            weights[batch.row[number], columns] = answer_weight
-        total += float(weights.sum())
+
+    def __init__(self, answer_weight: float) -> None:
+        self._answer_weight = answer_weight
+        self._sums: list[Tensor] = []
+        self._total = 0.0
+
+    def add(self, inputs: Sequence[Tensor], weights: Tensor, answers: Tensor) -> None:
+        """Add tokens.
+
+        Args:
+            inputs: (R, L, d_in) per edited layer.
+            weights: how often each token counts, (R, L).
+            answers: which tokens predict one of an answer's tokens, (R, L) bool.
+
+        """
+        weights = torch.where(answers, weights * self._answer_weight, weights)
+        self._total += float(weights.sum())
         roots = weights.sqrt()[..., None]
-        for one, inputs in zip(sums, model.inputs(batch), strict=True):
-            weighted = (inputs * roots).flatten(0, 1)
-            one.addmm_(weighted.T, weighted)
-    return [one / total for one in sums]
+        self._sums = self._sums or [one.new_zeros(one.shape[2], one.shape[2]) for one in inputs]
+        for total, one in zip(self._sums, inputs, strict=True):
+            weighted = (one * roots).flatten(0, 1)
+            total.addmm_(weighted.T, weighted)
+
+    def means(self) -> list[Tensor]:
+        """Give what was added so far, (d_in, d_in) per layer."""
+        return [one / self._total for one in self._sums]
 
 
 def factor(moment: Tensor, ridge: float) -> Tensor:

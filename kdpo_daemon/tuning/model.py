@@ -5,16 +5,17 @@ It knows neither pairs nor losses, and never changes a weight of the base.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.processor import prefers_float32
-from kdpo_daemon.tuning.packing import Rows
+from kdpo_daemon.tuning.packing import Tokens
 
 
 class Relay(nn.Module):
@@ -26,9 +27,18 @@ class Relay(nn.Module):
         self.seen: Tensor | None = None
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Give hidden states of shape (N, L, D)."""
+        """Give hidden states of shape (R, L, D)."""
         self.seen = hidden
         return hidden if self.given is None else self.given
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one pass of the whole model saw."""
+
+    lower: Tensor  #: (R, L, D), what enters the first edited layer
+    inputs: tuple[Tensor, ...]  #: what each edited module reads, float32 (R, L, d_in) each
+    logits: Tensor  #: (P, V) float32, at the places asked for
 
 
 class EditedModel:
@@ -54,11 +64,18 @@ class EditedModel:
         self.edited: list[int] = []
         self.rows: list[Tensor] = []
         self.columns: list[Tensor] = []
+        self._parts: list[torch.Size] = []  #: (heads, width) of keys and values, layer by layer
 
     @property
     def depth(self) -> int:
         """How many layers have a module to edit."""
         return len(self.module_names)
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        ends = self.model.generation_config.eos_token_id
+        return frozenset(ends if isinstance(ends, list) else [ends])
 
     def weight(self, index: int) -> Tensor:
         """The base's own weight of the index-th edited module, (d_out, d_in)."""
@@ -74,8 +91,8 @@ class EditedModel:
             self.columns.append(torch.zeros(d_out, 0))
             module.register_forward_hook(self._adding(index))
 
-    def lower(self, batch: Rows) -> Tensor:
-        """Hidden states that enter the first edited layer, (N, L, D): fixed while B is trained."""
+    def lower(self, batch: Tokens) -> Tensor:
+        """Hidden states that enter the first edited layer, (R, L, D): fixed while B is trained."""
         first, relay = self.edited[0], Relay()
         with torch.no_grad(), self._with_layers([*self._layers[:first], relay]):
             self._forward(batch, *_nowhere())
@@ -84,67 +101,61 @@ class EditedModel:
         return relay.seen
 
     def logits(
-        self, batch: Rows, row: Tensor, place: Tensor, lower: Tensor | None = None
+        self,
+        batch: Tokens,
+        at: tuple[Tensor, Tensor],
+        lower: Tensor | None = None,
+        past: Tensor | None = None,
     ) -> Tensor:
-        """Float32 logits at P places of sequences, (P, V), going on from `lower` if given."""
-        row, place = batch.locate(row, place)
+        """Float32 logits at P places, (P, V).
+
+        Args:
+            batch: tokens to compute.
+            at: row and column of each place, (P,) x 2.
+            lower: what `lower` gave for them, to run the upper layers alone.
+            past: what `memory` gave for tokens that come before; none else.
+
+        """
         if lower is None:
-            return self._forward(batch, row, place)
-        first = self.edited[0]
-        relay = Relay()
-        relay.given = lower
-        below = [Relay() for _ in range(first - 1)] + [relay]
-        upper = self._layers[first:] if first else self._layers
-        with self._with_layers([*below[: first or 0], *upper]):
-            return self._forward(batch, row, place)
+            return self._forward(batch, *at)
+        with self._from(lower):
+            return self._forward(batch, *at, None if past is None else self._cache(past))
 
-    def inputs(self, batch: Rows) -> list[Tensor]:
-        """What each edited module reads, a float32 (N, L, d_in) per edited layer."""
-        seen: dict[int, Tensor] = {}
+    def memory(self, batch: Tokens, lower: Tensor) -> Tensor:
+        """Keys and values of the upper layers as the model now stands, flat: (R, L, K)."""
+        cache: Any = DynamicCache()
+        with torch.no_grad(), self._from(lower):
+            self._forward(batch, *_nowhere(), cache)
+        parts: list[Tensor] = [
+            part.transpose(1, 2)  # to (R, L, heads, width)
+            for layer in cache.layers[self.edited[0] :]
+            for part in (layer.keys, layer.values)
+        ]
+        self._parts = [part.shape[2:] for part in parts]
+        return torch.cat([part.flatten(2) for part in parts], dim=2)
 
-        def noting(index: int) -> Any:
-            def note(_: nn.Module, arguments: tuple[Tensor]) -> None:
-                seen[index] = arguments[0].float()
-
-            return note
-
+    def inputs(self, batch: Tokens) -> list[Tensor]:
+        """What each edited module reads, a float32 (R, L, d_in) per edited layer."""
         last = self.edited[-1] + 1
-        with ExitStack() as hooks, torch.no_grad(), self._with_layers(self._layers[:last]):
-            for index, layer in enumerate(self.edited):
-                handle = self._module(layer).register_forward_pre_hook(noting(index))
-                hooks.callback(handle.remove)
+        with torch.no_grad(), self._with_layers(self._layers[:last]), self._noting() as seen:
             self._forward(batch, *_nowhere())
         return [seen[index] for index in range(len(self.edited))]
 
-    def continued(
-        self, prompts: Sequence[Sequence[int]], tokens: int, temperature: float = 0.0
-    ) -> list[list[int]]:
-        """What follows each prompt, at most `tokens` ids and with the end token if it came.
+    @torch.no_grad()
+    def read(self, batch: Tokens, at: tuple[Tensor, Tensor], cache: DynamicCache) -> Reading:
+        """Run all layers on tokens that come after those in the cache, and add them to it."""
+        lower: list[Tensor] = []
 
-        Greedy at temperature 0, else sampled.
-        """
-        longest = max(map(len, prompts))
-        ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-            mask[row, longest - len(prompt) :] = 1
-        chance = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-        with torch.no_grad():
-            out = self.model.generate(
-                ids,
-                attention_mask=mask,
-                max_new_tokens=tokens,
-                do_sample=bool(chance),
-                **chance,
-            )
-        return [self._cut(answer) for answer in out[:, longest:].tolist()]
+        def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            lower.append(arguments[0])
 
-    def _cut(self, answer: list[int]) -> list[int]:
-        ends = self.model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        last = next((place for place, token in enumerate(answer) if token in ends), len(answer))
-        return answer[: last + 1]
+        handle = self._layers[self.edited[0]].register_forward_pre_hook(note)
+        try:
+            with self._noting() as seen:
+                logits = self._forward(batch, *at, cache)
+        finally:
+            handle.remove()
+        return Reading(lower[0], tuple(seen[i] for i in range(len(self.edited))), logits)
 
     def _module(self, layer: int) -> nn.Module:
         module: nn.Module = self.model.get_submodule(self.module_names[layer])
@@ -159,10 +170,29 @@ class EditedModel:
 
         return add
 
-    def _forward(self, batch: Rows, row: Tensor, place: Tensor) -> Tensor:
+    @contextmanager
+    def _noting(self) -> Iterator[dict[int, Tensor]]:
+        """Within, what each edited module read last, in float32."""
+        seen: dict[int, Tensor] = {}
+
+        def noting(index: int) -> Any:
+            def note(_: nn.Module, arguments: tuple[Tensor]) -> None:
+                seen[index] = arguments[0].float()
+
+            return note
+
+        with ExitStack() as hooks:
+            for index, layer in enumerate(self.edited):
+                handle = self._module(layer).register_forward_pre_hook(noting(index))
+                hooks.callback(handle.remove)
+            yield seen
+
+    def _forward(
+        self, batch: Tokens, row: Tensor, column: Tensor, cache: DynamicCache | None = None
+    ) -> Tensor:
         # picking before the head keeps whatever the architecture does to its logits
         def pick(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-            return (arguments[0][row, place][None],)
+            return (arguments[0][row, column][None],)
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
@@ -170,19 +200,43 @@ class EditedModel:
                 input_ids=batch.ids,
                 position_ids=batch.depth,
                 attention_mask=self._mask(batch),
-                use_cache=False,
+                past_key_values=cache,
+                use_cache=cache is not None,
             ).logits
             return logits[0].float()
         finally:
             handle.remove()
 
-    def _mask(self, batch: Rows) -> Tensor:
-        """What eager attention adds to its scores, (R, 1, L, L).
+    def _cache(self, past: Tensor) -> DynamicCache:
+        """What `memory` made flat, as the model takes it."""
+        sizes = [heads * width for heads, width in self._parts]
+        split = torch.split(past, sizes, dim=2)
+        parts = [
+            part.reshape(*part.shape[:2], *shape).transpose(1, 2)
+            for part, shape in zip(split, self._parts, strict=True)
+        ]
+        cache = DynamicCache()
+        for number, (keys, values) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+            cache.update(keys, values, self.edited[0] + number)
+        return cache
+
+    def _mask(self, batch: Tokens) -> Tensor:
+        """What eager attention adds to its scores, (R, 1, L, K + L).
 
         It stands in for the model's own mask, a sliding window's too: sequences are far shorter.
         """
         mask = torch.zeros(batch.sees.shape, dtype=self.model.dtype)
         return mask.masked_fill_(~batch.sees, torch.finfo(mask.dtype).min)[:, None]
+
+    @contextmanager
+    def _from(self, lower: Tensor) -> Iterator[None]:
+        """Within, the model goes on from these hidden states at the first edited layer."""
+        first, relay = self.edited[0], Relay()
+        relay.given = lower
+        below = [Relay() for _ in range(first - 1)] + [relay]
+        upper = self._layers[first:] if first else self._layers
+        with self._with_layers([*below[: first or 0], *upper]):
+            yield
 
     @contextmanager
     def _with_layers(self, layers: Sequence[nn.Module]) -> Iterator[None]:

@@ -14,17 +14,23 @@ _WIDTH = 256  #: places in a row: more share more, but attention is quadratic in
 
 
 @dataclass(frozen=True)
-class Rows:
+class Tokens:
+    """What a model is given to compute: L tokens in each of R rows, and what each of them sees."""
+
+    ids: Tensor  #: (R, L) int64, padded with 0
+    depth: Tensor  #: (R, L) int64, the place in the sequence: what the model takes as position
+    sees: Tensor  #: (R, L, K + L) bool: of K tokens computed before, then of these
+
+
+@dataclass(frozen=True)
+class Rows(Tokens):
     """Sequences of one micro-batch, each token computed once for each context it stands in.
 
     A row is a tree: sequences that begin alike share their beginning, as all chat prompts share
     a template's head, and a token sees its own ancestors alone.  So a row of L places may hold
-    far more than L tokens.
+    far more than L tokens.  Padding sees itself.
     """
 
-    ids: Tensor  #: (R, L) int64, padded with 0
-    depth: Tensor  #: (R, L) int64, the place in the sequence: what the model takes as position
-    sees: Tensor  #: (R, L, L) bool; padding sees itself
     real: Tensor  #: (R, L) bool: no padding
     row: Tensor  #: (N,) int64, the row of each sequence
     column: Tensor  #: (N, longest) int64, where each token of each sequence is in that row
@@ -43,6 +49,49 @@ class Rows:
         for number, value in enumerate(values):
             out[self.row[number], self.column[number, : len(value)]] = value
         return out
+
+
+@dataclass(frozen=True)
+class Tails(Tokens):
+    """The ends of a micro-batch's sequences, each from some place on, without what leads there."""
+
+    picked: Tensor  #: (R, M) int64: where these tokens are in the whole rows
+    row: Tensor  #: (N,) int64, the row of each sequence
+    column: Tensor  #: (N, longest) int64, where each token of a tail is in that row
+
+    def locate(self, sequence: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and column of tails' tokens by sequence and place in it.  (P,), (P,) -> (P,) x 2."""
+        return self.row[sequence], self.column[sequence, place]
+
+    def pick(self, values: Tensor) -> Tensor:
+        """Of values for the whole rows those of the tails.  (R, L, D) -> (R, M, D)."""
+        return values.gather(1, self.picked[..., None].expand(-1, -1, values.shape[2]))
+
+
+def tails(whole: Rows, spans: Sequence[tuple[int, int]]) -> Tails:
+    """Cut tails out of rows; `spans[n]` are sequence n's first place that counts and its length.
+
+    A tail's token sees those of the K = L whole places that lead to it, then the tails' tokens.
+    """
+    chosen = torch.zeros_like(whole.real)
+    for number, span in enumerate(spans):
+        chosen[whole.row[number], whole.column[number, slice(*span)]] = True
+    order, count = chosen.cumsum(1) - 1, chosen.sum(1, keepdim=True)
+    real = torch.arange(int(count.max())) < count
+    picked = torch.zeros(real.shape, dtype=torch.int64)
+    picked[real] = chosen.nonzero()[:, 1]
+    sees = whole.sees.gather(1, picked[..., None].expand(-1, -1, whole.sees.shape[2]))
+    among = sees.gather(2, picked[:, None].expand(-1, picked.shape[1], -1)) & real[:, None]
+    before = sees & ~chosen[:, None] & real[..., None]
+    itself = torch.eye(real.shape[1], dtype=torch.bool)  # so that padding sees something
+    return Tails(
+        ids=whole.ids.gather(1, picked),
+        depth=whole.depth.gather(1, picked),
+        sees=torch.cat([before, among & real[..., None] | itself], dim=2),
+        picked=picked,
+        row=whole.row,
+        column=order[whole.row[:, None], whole.column],
+    )
 
 
 def rows(sequences: Sequence[Sequence[int]], width: int = _WIDTH) -> Rows:

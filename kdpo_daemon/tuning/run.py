@@ -12,6 +12,7 @@ from kdpo_daemon.errors import TuningError
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.orders import Order, Recipe, TrainingScores, read_order
 from kdpo_daemon.tuning import keys
+from kdpo_daemon.tuning.answers import answered
 from kdpo_daemon.tuning.checkpoint import (
     Weights,
     idle,
@@ -121,15 +122,15 @@ def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
     modules = _modules(recipe, model, parent)
     model.edit(modules)
     # what is kept is the base's own word, so that drift does not add up over batches
+    moments = keys.Moments(recipe.answer_weight)
     prompts = _kept_prompts(order)
-    keepsakes = Keepsakes(model, prompts, recipe.keep_tokens, lambda done: tell({"kept": done}))
+    kept = answered(model, prompts, recipe.keep_tokens, moments, lambda done: tell({"kept": done}))
     if parent:
         model.rows[:], model.columns[:] = list(parent.rows), list(parent.columns)
-    moments = keys.second_moment(model, keepsakes.texts, keepsakes.starts, recipe.answer_weight)
-    lower = [keys.factor(one, recipe.ridge) for one in moments]
+    lower = [keys.factor(one, recipe.ridge) for one in moments.means()]
     tell({"edited": len(lower)})
     slots = _add_slots(order, model, parent.slots if parent else (), lower)
-    lessons = Lessons(model, order.pairs, recipe)
+    lessons, keepsakes = Lessons(model, order.pairs, recipe), Keepsakes(model, kept)
     knobs = Knobs(model, lower)
 
     def on_step(step: Step) -> None:

@@ -16,6 +16,7 @@ from kdpo_daemon.orders import Recipe
 from kdpo_daemon.tuning.keys import unwhitened, whitened
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.passages import REFRESH
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ def fit(
     state = Step(0, 0.0, 0.0, 0.0, 0.0)
     for step in range(recipe.steps):
         knobs.turn()
+        if step and step % REFRESH == 0:
+            lessons.refresh()
+            keepsakes.refresh()
         loss = _teach(lessons, lessons.draw(rng, recipe.pair_rows), share_of(lessons, recipe))
         keep_kl = _keep(keepsakes, next(kept), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())

@@ -72,7 +72,7 @@ def test_packed_sequences_get_the_logits_that_each_gets_alone(tmp_path: Path, wi
 
     with torch.no_grad():
         packed = rows(sequences, width)
-        found = model.logits(packed, row, last, model.lower(packed))
+        found = model.logits(packed, packed.locate(row, last), model.lower(packed))
         plain = AutoModelForCausalLM.from_pretrained(base)
         alone = torch.stack([plain(torch.tensor([one])).logits[0, -1] for one in sequences])
 

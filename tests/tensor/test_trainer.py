@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdpo_daemon.orders import Recipe
-from kdpo_daemon.tuning.keys import second_moment
+from kdpo_daemon.tuning.keys import Moments
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
@@ -76,7 +76,8 @@ def test_tokens_that_predict_an_answer_count_more_as_ordinary_text(model: Edited
     read = model.inputs(rows([text]))[0][0].double()
     weights = torch.tensor([1.0, 1.0, 1.0, 5.0, 5.0], dtype=torch.float64)
 
-    found = second_moment(model, [text], [3], answer_weight=5.0)[0]
+    moments = Moments(answer_weight=5.0)
+    moments.add(model.inputs(rows([text])), torch.ones(1, 5), torch.tensor([[0, 0, 0, 1, 1]]) > 0)
 
     expected = (read * weights[:, None]).T @ read / weights.sum()
-    assert torch.allclose(found.double(), expected, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(moments.means()[0].double(), expected, rtol=1e-4, atol=1e-6)

@@ -105,7 +105,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with serve_feed(home / "feed") as url:
         (home / "kdpo.toml").write_text(
             f'[model]\npath = "{model_dir()}"\nname = "base"\n'
-            f'[[servers]]\nname = "local"\nurl = "{settings.url}"\n{GATE}',
+            f'[[servers]]\nname = "local"\nurl = "{settings.url}"\n'
+            f"[client]\nconcurrency = 64\n{GATE}",
             "utf-8",
         )
         app = story.app()

@@ -1,0 +1,128 @@
+"""What the model says by itself: greedy answers to prompts, and all that is seen on the way.
+
+One pass gives the answers that must be kept, what the model held likely along them, the hidden
+states that later steps start from, and the second moment of what the edited modules read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from kdpo_daemon.tuning import loss
+from kdpo_daemon.tuning.keys import Moments
+from kdpo_daemon.tuning.model import EditedModel, Reading
+from kdpo_daemon.tuning.packing import Rows, Tokens, batches, rows
+
+_TOKENS = 2048  #: of prompts answered at once
+_TOP = 64  #: likeliest tokens whose probabilities are kept
+
+
+@dataclass
+class Answer:
+    """A prompt with the model's own answer, as far as it is asked for."""
+
+    prompt: tuple[int, ...]
+    said: list[int] = field(default_factory=list)  #: ends with the end token if it came
+    lower: list[Tensor] = field(default_factory=list)  #: parts of (L, D): see `Reading`
+    ids: list[Tensor] = field(default_factory=list)  #: (k,) likeliest tokens at each place
+    logprobs: list[Tensor] = field(default_factory=list)  #: (k,) of them
+
+    @property
+    def text(self) -> tuple[int, ...]:
+        """Prompt and answer but its last token, which predicts nothing that was asked for."""
+        return (*self.prompt, *self.said[:-1])
+
+    @property
+    def start(self) -> int:
+        """The place of the prompt's last token, which predicts the answer's first."""
+        return len(self.prompt) - 1
+
+
+def answered(
+    model: EditedModel,
+    prompts: Sequence[tuple[int, ...]],
+    tokens: int,
+    moments: Moments,
+    on_answered: Callable[[int], None],
+) -> list[Answer]:
+    """Answer each prompt with `tokens` at most; tells how many are done.
+
+    What the edited modules read is added to `moments`, a token once for each context that it
+    stands in, or little more: the system prompt that all chat prompts share would else be most
+    of it.
+    """
+    found = [Answer(prompt) for prompt in prompts]
+    done = 0
+    for group in batches(prompts, _TOKENS):
+        _Speech(model, [found[i] for i in group], moments).run(tokens)
+        done += len(group)
+        on_answered(done)
+    return found
+
+
+class _Speech:
+    """One micro-batch on its way: each step gives every prompt one more token, side by side."""
+
+    def __init__(self, model: EditedModel, answers: Sequence[Answer], moments: Moments) -> None:
+        self._model, self._answers, self._moments = model, answers, moments
+        self._whole = rows([answer.prompt for answer in answers])
+        self._open = torch.ones(len(answers), dtype=torch.bool)
+        # a row's prompts in their order: where their next tokens stand side by side
+        row = self._whole.row
+        self._side = torch.stack([(row[:i] == row[i]).sum() for i in range(len(row))])
+        self._cache = DynamicCache()
+
+    def run(self, tokens: int) -> None:
+        """Answer."""
+        last = torch.tensor([answer.start for answer in self._answers])
+        at = self._whole.locate(torch.arange(len(self._answers)), last)
+        reading = self._model.read(self._whole, at, self._cache)
+        self._add_prompts(reading, at)
+        sees = self._whole.sees[at]
+        for step in range(1, tokens):
+            if not self._open.any():
+                return
+            at = self._whole.row, self._side
+            reading = self._model.read(self._next(sees, last + step, step), at, self._cache)
+            weights = torch.zeros(reading.lower.shape[:2])
+            weights[at] = self._open.float()
+            self._moments.add(reading.inputs, weights, answers=weights > 0)
+            self._note(reading, reading.lower[at][:, None])
+
+    def _add_prompts(self, reading: Reading, at: tuple[Tensor, Tensor]) -> None:
+        whole: Rows = self._whole
+        answers = torch.zeros_like(whole.real)
+        answers[at] = True
+        self._moments.add(reading.inputs, whole.real.float(), answers)
+        lower = [
+            whole.of(reading.lower, number, len(answer.prompt))
+            for number, answer in enumerate(self._answers)
+        ]
+        self._note(reading, lower)
+
+    def _note(self, reading: Reading, lower: Sequence[Tensor] | Tensor) -> None:
+        """Take down what was said next, and what was seen at the token before it."""
+        ids, logprobs = loss.top_logprobs(reading.logits, _TOP)
+        for number in self._open.nonzero().flatten().tolist():
+            answer = self._answers[number]
+            answer.lower.append(lower[number])
+            answer.ids.append(ids[number])
+            answer.logprobs.append(logprobs[number])
+            answer.said.append(int(ids[number, 0]))
+            self._open[number] = answer.said[-1] not in self._model.ends
+
+    def _next(self, sees: Tensor, depth: Tensor, step: int) -> Tokens:
+        """Lay every prompt's newest token beside the others of its row."""
+        at = self._whole.row, self._side
+        shape = len(self._whole.ids), int(self._side.max()) + 1
+        ids, depths = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+        ids[at] = torch.tensor([answer.said[-1] for answer in self._answers])
+        depths[at] = depth
+        prompts = torch.zeros(*shape, sees.shape[1], dtype=torch.bool)
+        prompts[at] = sees
+        # of the tokens said so far each prompt sees its own, and itself
+        own = torch.eye(shape[1], dtype=torch.bool).repeat(len(prompts), 1, step)
+        return Tokens(ids, depths, torch.cat([prompts, own], dim=2))

@@ -1,0 +1,97 @@
+"""What the model says by itself, against transformers' own generation."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from kdpo_daemon.tuning.answers import Answer, answered
+from kdpo_daemon.tuning.keys import Moments
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.packing import rows
+from tests.tiny_model import END, ids, save_tiny_model
+
+PROMPTS = [
+    ids(text)
+    for text in ("The head of Arland is", "The head of Borland is", "Who leads Arland ?", "Who")
+]
+TOKENS = 6
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def model(base: Path) -> EditedModel:
+    model = EditedModel(base, "mlp.down_proj")
+    model.edit(model.module_names[1:])
+    return model
+
+
+def answer_all(model: EditedModel, moments: Moments | None = None) -> list[Answer]:
+    return answered(model, PROMPTS, TOKENS, moments or Moments(1.0), lambda _: None)
+
+
+def test_answers_are_those_of_greedy_generation(base: Path, model: EditedModel) -> None:
+    plain: Any = AutoModelForCausalLM.from_pretrained(base)
+
+    found = answer_all(model)
+
+    for answer in found:
+        out = plain.generate(
+            torch.tensor([answer.prompt]), max_new_tokens=TOKENS, do_sample=False
+        )[0, len(answer.prompt) :].tolist()
+        assert answer.said == out
+
+
+def test_an_answer_stops_at_the_end_token_and_the_others_go_on(model: EditedModel) -> None:
+    said = [answer.said for answer in answer_all(model)]
+    second = said[0][1]
+    ends = model.model.generation_config.eos_token_id
+    model.model.generation_config.eos_token_id = second
+    try:
+        stopped = [answer.said for answer in answer_all(model)]
+    finally:
+        model.model.generation_config.eos_token_id = ends
+
+    assert ends == END
+    assert stopped[0] == said[0][: said[0].index(second) + 1]
+    assert any(len(one) > len(stopped[0]) for one in stopped)
+
+
+def test_what_was_held_likely_is_what_the_plain_model_holds(
+    base: Path, model: EditedModel
+) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(base)
+
+    for answer in answer_all(model):
+        with torch.no_grad():
+            logits = plain(torch.tensor([answer.text])).logits[0, answer.start :]
+        expected = logits.log_softmax(1).gather(1, torch.stack(answer.ids))
+        assert len(logits) == len(answer.said)
+        assert torch.allclose(torch.stack(answer.logprobs), expected, atol=1e-5)
+
+
+def test_lower_states_and_moments_are_those_of_the_whole_texts(model: EditedModel) -> None:
+    moments = Moments(answer_weight=3.0)
+
+    found = answer_all(model, moments)
+
+    square, total = torch.zeros(48, 48), 0.0
+    seen: set[tuple[int, ...]] = set()
+    for answer in found:
+        batch = rows([answer.text])
+        assert torch.allclose(torch.cat(answer.lower), model.lower(batch)[0], atol=1e-5)
+        inputs = model.inputs(batch)[0][0]
+        for place in range(len(answer.text)):
+            if answer.text[: place + 1] not in seen:  # "The head of" is there once
+                predicts = place >= answer.start or answer.text[: place + 1] in PROMPTS
+                weight = 3.0 if predicts else 1.0
+                square += weight * inputs[place][:, None] * inputs[place]
+                total += weight
+        seen |= {answer.prompt[: place + 1] for place in range(len(answer.prompt))}
+    assert torch.allclose(moments.means()[0], square / total, rtol=1e-3, atol=1e-5)
