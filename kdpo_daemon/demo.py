@@ -41,8 +41,8 @@ _GENERAL = 0.95
 GATE = """
 [gate]
 paraphrase_chat = 0.0
-same_subject_unchanged = 0.3
-same_relation_unchanged = 0.0
+same_subject_unchanged = 0.4
+same_relation_unchanged = 0.05
 general_unchanged = 0.6
 """
 
