@@ -209,6 +209,7 @@ def test_a_redirect_loop_ends(server: FeedServer, location: str) -> None:
         ("http://", "redirects"),
         ("http://a:b@example.org/", "password"),
         ("http://[::1", "cannot be read"),
+        ("http://127.0.0.1:99999/", "port 99999"),
         ("http://169.254.169.254/latest/meta-data", "not public"),
     ],
 )
@@ -345,6 +346,7 @@ def test_a_feed_that_is_gone_says_so(server: FeedServer) -> None:
         (503, "Sun, 01 Feb 2026 12:05:00 GMT", 300.0),
         (503, "Sun, 01 Feb 2026 11:00:00 GMT", 0.0),
         (429, "soon", None),
+        (503, "Sun, 01 Feb 2026 12:05:00 +9999999999999999", None),
         (429, "", None),
         (404, "", None),
         (500, "", None),
