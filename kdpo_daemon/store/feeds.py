@@ -9,6 +9,7 @@ from sqlalchemy import delete, exists, update
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
+from kdpo_daemon.facts.claims import still_name
 from kdpo_daemon.records.intake import (
     Claim,
     Entry,
@@ -262,7 +263,8 @@ def _taken_back(
 ) -> Iterator[Claim]:
     """Give a claim for each standing fact that an entry does not assert any more.
 
-    It says that what the fact replaced holds again.
+    It says that what the fact replaced holds again.  Not so if only the subject has another
+    name by now, as a country that was renamed: then the entry names the fact's value still.
     """
     slots = {(folded(claim.subject), claim.relation) for claim in claims}
     gave = tx.exec(
@@ -274,7 +276,8 @@ def _taken_back(
         .where(ClaimRow.extractor == "")
     )
     for fact in gave:
-        if (fact.subject_key, fact.relation) not in slots:
+        said = (fact.subject_key, fact.relation) in slots
+        if not said and not still_name(claims, fact.relation, fact.object):
             before = tx.exec(select(FactRow).where(FactRow.superseded_by == fact.id)).first()
             yield Claim(
                 subject=fact.subject,
