@@ -183,7 +183,7 @@ def _kind(feed: Feed) -> tuple[Kind, list[str]]:
 
 
 def _told(feed: Feed, error: Exception) -> SourceError:
-    """Give an error as that of its feed: whatever a document makes of us, the other feeds go on."""
+    """Give an error as that of its feed: whatever a document does to us, the others go on."""
     if isinstance(error, SourceError):
         return error
     what = clean(f"{type(error).__name__}: {error}", 200)
