@@ -29,7 +29,7 @@ from kdpo_daemon.records.intake import FeedKind, Trust
 from kdpo_daemon.settings import Settings, WebhookSettings, webhook_key
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.receive import PER_MINUTE, Receive
-from kdpo_daemon.store import audit, claims, facts, feeds
+from kdpo_daemon.store import audit, claims, facts, feeds, stories
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.telemetry import count_posts
 from tests.stages.conftest import World
@@ -139,7 +139,7 @@ def test_posted_facts_are_rows_when_they_are_answered_and_believed_by_the_rules(
     assert office.rows() == {"delivery": 1, "document": 1, "entry": 2, "claim": 2, "audit": 1}
     assert office.accept() == [("Kazakhstan", "Astana"), ("Peru", "Lima")]
     with office.db.begin() as tx:
-        story = facts.story(tx, 2)
+        story = stories.story(tx, 2)
         [event, *_] = audit.events(tx)
     assert story.evidence.url == "webhook:press"
     assert story.evidence.link == "https://example.org/1"
