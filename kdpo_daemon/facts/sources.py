@@ -67,7 +67,9 @@ def returns_to_old(waiting: OpenClaim, relation: Relation, slot: Slot) -> Fact |
     for one in slot.standing:
         mine = (one.source, one.key) == (waiting.source, waiting.key)
         later = since and one.fact.valid_from and since > one.fact.valid_from
-        if mine and not later and one.fact.old_object and same(waiting.claim.object, one.fact.old_object):
+        if not mine or later or not one.fact.old_object:
+            continue
+        if same(waiting.claim.object, one.fact.old_object):
             return one.fact
     return None
 
