@@ -195,7 +195,7 @@ def _wait(
     )
 
 
-# `administered from London`; places such as `the Hague`, `al-Khobar` and `eThekwini` begin otherwise
+# `administered from London`; `the Hague`, `al-Khobar` and `eThekwini` begin otherwise
 _REMARK = re.compile(r"(?!the |d\w{1,2} |l[aeo]s? )[a-z]{2,} ")
 
 

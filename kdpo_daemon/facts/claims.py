@@ -57,16 +57,13 @@ def claim_of(fact: RawFact, published_at: datetime | None, pack: Pack) -> Claim:
     )
 
 
-def still_name(claims: Sequence[Claim], relation: str, value: str) -> bool:
-    """Tell whether claims name a value of a relation, be it as the old one.
+def succeed(claims: Sequence[Claim], relation: str, value: str) -> bool:
+    """Tell whether claims name a value of a relation as what held until now.
 
     An entry that does has not taken it back, even if it calls the subject otherwise by now.
     """
     return any(
-        same_value(value, said)
-        for claim in claims
-        if claim.relation == relation
-        for said in (claim.object, claim.old_object)
+        claim.relation == relation and same_value(value, claim.old_object) for claim in claims
     )
 
 

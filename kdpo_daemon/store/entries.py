@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from kdpo_daemon.facts.claims import still_name
+from kdpo_daemon.facts.claims import succeed
 from kdpo_daemon.records.intake import Claim, Entry, Extract, Feed, Fetched, IngestCounts
 from kdpo_daemon.store import extractions
 from kdpo_daemon.store.rows import folded
@@ -55,7 +55,7 @@ def _taken_back(
     """Give a claim for each standing fact that an entry does not assert any more.
 
     It says that what the fact replaced holds again.  Not so if only the subject has another
-    name by now, as a country that was renamed: then the entry names the fact's value still.
+    name by now, as a country that was renamed: then the fact's value is what the entry calls old.
     """
     slots = {(folded(claim.subject), claim.relation) for claim in claims}
     gave = tx.exec(
@@ -68,7 +68,7 @@ def _taken_back(
     )
     for fact in gave:
         said = (fact.subject_key, fact.relation) in slots
-        if not said and not still_name(claims, fact.relation, fact.object):
+        if not said and not succeed(claims, fact.relation, fact.object):
             before = tx.exec(select(FactRow).where(FactRow.superseded_by == fact.id)).first()
             yield Claim(
                 subject=fact.subject,
