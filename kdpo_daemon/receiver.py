@@ -15,12 +15,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import Counter
 from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.stages.receive import Answer
 from kdpo_daemon.telemetry import logger
 
-#: Largest post, in bytes, and the longest that one may take to arrive, in seconds.
+#: Largest post, in bytes, and the longest that its headers, and then its body, may take to arrive.
 MAX_BYTES, READ_S = 1024 * 1024, 30
 #: Connections at a time: each may hold one post in memory.
 _AT_ONCE = 64
@@ -44,6 +45,9 @@ class Receiver:
             access_log=False,
             server_header=False,
             limit_concurrency=_AT_ONCE,
+            # one post each: who holds a connection without a word takes it from others
+            http=_impatient(read_s),
+            headers=[("Connection", "close")],
             timeout_graceful_shutdown=10,
         )
         self._server = uvicorn.Server(config)
@@ -97,6 +101,21 @@ class Receiver:
         return await run_in_threadpool(self._post, name, request.headers, body)
 
 
+def _impatient(read_s: float) -> type[H11Protocol]:
+    """Give connections that end if the headers of a request do not come in time."""
+
+    class Impatient(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.loop.call_later(read_s, self._give_up)
+
+        def _give_up(self) -> None:
+            if self.cycle is None:
+                self.transport.close()
+
+    return Impatient
+
+
 async def _body(request: Request) -> bytes | None:
     """Read a body no further than it may be; None if it is larger."""
     body = bytearray()
@@ -115,8 +134,6 @@ def _cut(status: HTTPStatus, error: str, hint: str) -> Answer:
 
 def _response(answer: Answer) -> Response:
     headers = {"Retry-After": str(answer.retry_after)} if answer.retry_after else {}
-    if answer.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
-        headers["Connection"] = "close"  # what is left of the body is not waited for
     return JSONResponse(dict(answer.content), answer.status, headers)
 
 

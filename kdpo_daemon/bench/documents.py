@@ -1,8 +1,8 @@
 """Real feed documents: is each read with the entries that are in it, in how much time and memory?
 
-`measure(data)` reads every document that `data/feeds/MANIFEST.jsonl` names, and compares
-with the number of entries that feedparser itself finds in the raw bytes (for a JSON Feed: the
-length of its list).  Each document is read in a process of its own, whose peak memory is taken.
+`measure(data)` reads every document below `data/feeds`, and compares with the number of entries
+that feedparser itself finds in the raw bytes (for a JSON Feed: the length of its list).  Each
+document is read in a process of its own, whose peak memory is taken.
 `polls(data)` puts the polls of each feed in `data/feeds_polls` into a database.
 """
 
@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,13 +21,16 @@ from pathlib import Path
 import feedparser
 
 from kdpo_daemon.errors import SourceError
+from kdpo_daemon.feeds.jsonfeed import is_json
 from kdpo_daemon.feeds.parse import parse
-from kdpo_daemon.records.intake import Fetched, IngestCounts, Trust
+from kdpo_daemon.records.intake import Entry, Fetched, IngestCounts, Trust
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database
 
 #: Entries read from one document here; far more than any of them has.
 _MOST = 10_000
+#: Says where the documents are from.
+_MANIFEST = "MANIFEST.jsonl"
 # `tasmania_fire_2018-09-24`: the feed, and when it was polled
 _DAY = re.compile(r"[_@-]?\d{4}-\d\d-\d\d")
 
@@ -56,20 +58,19 @@ def measure(data: Path) -> list[DocumentRow]:
 
 
 def names(data: Path) -> list[str]:
-    """Give the documents of `data/feeds`, named from `data`: those of the manifest, or all."""
-    manifest = data / "feeds" / "MANIFEST.jsonl"
-    if manifest.exists():
-        lines = manifest.read_text("utf-8").splitlines()
-        listed = [str(json.loads(line)["file"]) for line in lines]
-        return [name for name in listed if (data / name).is_file()]
-    found = (file for file in (data / "feeds").rglob("*") if file.is_file())
+    """Give the documents of `data/feeds`, named from `data`: all files but the manifest."""
+    found = (file for file in (data / "feeds").rglob("*") if _is_document(file))
     return sorted(str(file.relative_to(data)) for file in found)
+
+
+def _is_document(file: Path) -> bool:
+    return file.is_file() and file.name != _MANIFEST and not file.name.startswith(".")
 
 
 def polls(data: Path) -> dict[str, list[IngestCounts]]:
     """Poll each feed at its dates, in order: what was new, changed and the same each time."""
     by_feed: dict[str, list[Path]] = {}
-    for file in sorted((data / "feeds_polls").iterdir()):
+    for file in sorted(filter(_is_document, (data / "feeds_polls").iterdir())):
         by_feed.setdefault(_DAY.split(file.stem)[0], []).append(file)
     return {name: _polled(files) for name, files in by_feed.items()}
 
@@ -82,7 +83,7 @@ def _polled(files: Sequence[Path]) -> list[IngestCounts]:
         db.upgrade()
         for file in files:
             fetched = Fetched("http://127.0.0.1/", file.read_bytes())
-            said = [(entry, ()) for entry in parse(file.name, fetched, _MOST)]
+            said = [(entry, ()) for entry in _entries(file.name, fetched)]
             with db.begin() as tx:
                 feed = feeds.add_feed(tx, "polled", fetched.url, Trust.AUTO, 3600, True, now)
                 later = now + timedelta(hours=1)
@@ -91,11 +92,17 @@ def _polled(files: Sequence[Path]) -> list[IngestCounts]:
     return found
 
 
+def _entries(name: str, fetched: Fetched) -> list[Entry]:
+    try:
+        return parse(name, fetched, _MOST)
+    except SourceError:  # a poll that fails brings nothing, and takes nothing back
+        return []
+
+
 def _row(data: Path, name: str) -> DocumentRow:
     path = data / name
     began = time.perf_counter()
-    with suppress(SourceError):  # one_document says why
-        parse(path.name, Fetched("http://127.0.0.1/", path.read_bytes()), _MOST)
+    _entries(path.name, Fetched("http://127.0.0.1/", path.read_bytes()))  # one_document says why
     seconds = time.perf_counter() - began
     command = [sys.executable, "-m", "kdpo_daemon.bench.one_document", str(path)]
     child = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603
@@ -104,6 +111,10 @@ def _row(data: Path, name: str) -> DocumentRow:
 
 
 def _expected(body: bytes) -> int:
-    if body.lstrip().startswith(b"{"):
-        return len(json.loads(body)["items"])
+    if is_json(body):
+        try:
+            items = json.loads(body)["items"]
+        except (ValueError, LookupError, TypeError):
+            return 0
+        return len(items) if isinstance(items, list) else 0
     return len(feedparser.parse(io.BytesIO(body)).entries)

@@ -12,7 +12,13 @@ from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.stages import Progress
 
 _REPLAYED = ("absent", "replay", "samples", "cost")
-_PARTS = ("factbook", "wikidata", "feeds", "feeds_polls")
+#: The parts of a folder, with what shows that they can be measured.
+_PARTS = {
+    "factbook": "changes.jsonl",
+    "wikidata": "Q*@rev*.json",
+    "feeds": "**/*",
+    "feeds_polls": "*",
+}
 
 
 def measure(
@@ -22,7 +28,7 @@ def measure(
 
     SettingsError if the folder has no part at all.
     """
-    there = [part for part in _PARTS if (data / part).is_dir()]
+    there = [part for part, shown in _PARTS.items() if any((data / part).glob(shown))]
     if not there:
         raise SettingsError(
             f"holds none of {', '.join(_PARTS)}",

@@ -25,7 +25,7 @@ from kdpo_daemon.records.stories import Evidence
 from kdpo_daemon.stages import Progress
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.ingest import Ingest
-from kdpo_daemon.store import facts, feeds
+from kdpo_daemon.store import feeds, stories
 from kdpo_daemon.store.db import Database
 
 _FEED = "factbook"
@@ -63,7 +63,7 @@ def run(
     try:
         costs = _replay(db, history, pack, progress)
         with db.begin() as tx:
-            claims = facts.claims_with_evidence(tx)
+            claims = stories.claims_with_evidence(tx)
     finally:
         db.dispose()
     labels = [

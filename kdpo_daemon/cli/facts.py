@@ -11,7 +11,7 @@ from kdpo_daemon.cli.options import Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.stages import ingest
-from kdpo_daemon.store import claims, facts
+from kdpo_daemon.store import claims, facts, stories
 
 cli = typer.Typer(help="What is true, and how far it has got.", no_args_is_help=True)
 
@@ -67,7 +67,7 @@ def claims_(ctx: typer.Context, as_json: Json = False) -> None:
 def show_(ctx: typer.Context, fact_id: int, as_json: Json = False) -> None:
     """Tell a fact's whole story, from the feed entry to the servers."""
     with app_of(ctx).ready_db().begin() as tx:
-        story = facts.story(tx, fact_id)
+        story = stories.story(tx, fact_id)
     show.tree(console, story, as_json=as_json)
 
 

@@ -195,10 +195,16 @@ def _wait(
     )
 
 
+# `administered from London`; `the Hague`, `al-Khobar` and `eThekwini` begin otherwise
+_REMARK = re.compile(r"(?!the |d\w{1,2} |l[aeo]s? )[a-z]{2,} ")
+
+
 def _unclear(waiting: OpenClaim, relation: Relation, policy: AcceptancePolicy) -> str:
     claim = waiting.claim
     if relation.value is ValueKind.HOLDER and read_holder(claim.object).object != claim.object:
         return f"{claim.object!r} does not read like a name; approve it if it is one"
+    if relation.object_type == "place" and _REMARK.match(claim.object):
+        return f"{claim.object!r} reads like a remark on a place; approve it if it is a name"
     latest = waiting.observed_at + timedelta(days=policy.max_days_ahead)
     if claim.valid_from and claim.valid_from > latest:
         return f"begins only on {claim.valid_from:%Y-%m-%d}; approve it then"

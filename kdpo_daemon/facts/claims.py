@@ -5,7 +5,7 @@ explicitly (see docs/feed-format.md); does not extract facts from free text.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from kdpo_daemon.facts.names import (
 )
 from kdpo_daemon.facts.quantities import read_quantity
 from kdpo_daemon.facts.relations import Pack, ValueKind
+from kdpo_daemon.facts.spelling import same_value
 from kdpo_daemon.facts.titles import split_titles
 from kdpo_daemon.facts.versions import read_version
 from kdpo_daemon.records.intake import Claim, Entry, RawFact
@@ -53,6 +54,16 @@ def claim_of(fact: RawFact, published_at: datetime | None, pack: Pack) -> Claim:
         note=new.note,
         aliases=fact.aliases,
         old_aliases=fact.old_aliases,
+    )
+
+
+def succeed(claims: Sequence[Claim], relation: str, value: str) -> bool:
+    """Tell whether claims name a value of a relation as what held until now.
+
+    An entry that does has not taken it back, even if it calls the subject otherwise by now.
+    """
+    return any(
+        claim.relation == relation and same_value(value, claim.old_object) for claim in claims
     )
 
 

@@ -75,6 +75,8 @@ _UNSURE = re.compile(rf"\b(?:{MODIFIERS})\b", re.IGNORECASE)
 # `Tu'ipelehake` and `Sa'ar` go on small, `O'Neill`, `N'Diaye` and `Dell'Utri` do not.
 _WITHIN = re.compile(rf"(?!ll)\w{{2}}[{APOSTROPHES}](?:\w[{APOSTROPHES}])*$", re.IGNORECASE)
 _NUMERAL = re.compile(r"[IVX]+")
+# `de la Guardia`; in capitals behind `de` only, for else it begins a name, `LA GRENADE`.
+_ARTICLE = re.compile("las?|los?|les?")
 
 
 def read_holder(raw: str) -> Reading:
@@ -196,9 +198,10 @@ def _name_words(name: str) -> list[str]:
     words = re.sub(r" of (?:the )?[A-Z].*|, .*|(?<!Jr)\.$", "", name).split()
     if not words or any(map(is_title_word, words)):
         return []
-    cased = [_cased(word, first=n == 0) for n, word in enumerate(words)]
+    cased = [_cased(word, before) for before, word in zip(["", *words], words, strict=False)]
     named = [_starts_like_a_name(word) for word in cased]
-    good = all(n or PARTICLE.fullmatch(w) for n, w in zip(named, cased, strict=True))
+    small = [PARTICLE.fullmatch(word) or _ARTICLE.fullmatch(word) for word in cased]
+    good = all(map(any, zip(named, small, strict=True)))
     return cased if good and any(named) else []
 
 
@@ -208,11 +211,15 @@ def _starts_like_a_name(word: str) -> bool:
     return start[:1].isupper() and not re.search(rf"[^{MARKS}.\w]|[\d_]", start)
 
 
-def _cased(word: str, *, first: bool) -> str:
-    """`SCHOOF` -> `Schoof`, `O'NEILL` -> `O'Neill`, `DE` -> `de`; `XIV` stays unless first."""
-    if word.isupper() and not first and PARTICLE.fullmatch(word.lower()):
+def _cased(word: str, before: str) -> str:
+    """`SCHOOF` -> `Schoof`, `O'NEILL` -> `O'Neill`, `DE LA` -> `de la`; `XIV` stays.
+
+    `before` is the word before it; "": there is none, and so neither particle nor number.
+    """
+    article = before.lower() == "de" and _ARTICLE.fullmatch(word.lower())
+    if word.isupper() and before and (article or PARTICLE.fullmatch(word.lower())):
         return word.lower()
-    if _NUMERAL.fullmatch(word) and not first:
+    if _NUMERAL.fullmatch(word) and before:
         return word
     return re.sub(r"[^\W\d_]+", lambda piece: _cased_piece(piece[0], word[: piece.start()]), word)
 

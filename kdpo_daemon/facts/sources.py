@@ -59,11 +59,17 @@ def is_one(relation: Relation, one: Sequence[str], other: Sequence[str]) -> bool
 
 
 def returns_to_old(waiting: OpenClaim, relation: Relation, slot: Slot) -> Fact | None:
-    """Give the standing fact that its own entry takes back: the value before it holds again."""
-    same = same_as(relation)
+    """Give the standing fact that its own entry takes back: the value before it holds again.
+
+    Who returns to an office later has taken nothing back.
+    """
+    same, since = same_as(relation), waiting.claim.valid_from
     for one in slot.standing:
         mine = (one.source, one.key) == (waiting.source, waiting.key)
-        if mine and one.fact.old_object and same(waiting.claim.object, one.fact.old_object):
+        later = since and one.fact.valid_from and since > one.fact.valid_from
+        if not mine or later or not one.fact.old_object:
+            continue
+        if same(waiting.claim.object, one.fact.old_object):
             return one.fact
     return None
 

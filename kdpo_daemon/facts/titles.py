@@ -18,15 +18,18 @@ OFFICES = (
     "|minister of state"
     "|secretary of (?:state|defen[sc]e|war|the (?:treasury|interior))"
     "|chancellor of the exchequer|chief executive officer|chief executive|taoiseach"
-    "|federal chancellor"
-    "|(?:(?:chairman|chairwoman|president) and )?(?:co-)?CEOs?|(?:chief|special) advis[eo]r"
-    "|head coach|t[aá]naiste|(?:bundes)?kanzler(?:in)?|(?:bundes)?pr[aä]sident(?:in)?"
+    "|federal chancellor|minister[- ]president"
+    "|(?:(?:chairman|chairwoman|president|(?:co-)?founder) and )?"
+    "(?:(?:group|global) )?(?:co-)?CEOs?"
+    "|(?:chief|special) advis[eo]r|(?:special|high) representative|special envoy"
+    "|(?:head )?coach|manager|t[aá]naiste|(?:bundes)?kanzler(?:in)?|(?:bundes)?pr[aä]sident(?:in)?"
     "|ministerpr[aä]sident(?:in)?|(?:ober)?b[uü]rgermeister(?:in)?|ministre-pr[eé]sidente?"
     "|pr[eé]sidente?|primer[ao]? ministr[ao]|primeir[ao][- ]ministr[ao]"
     "|chancellor|king|queen|emperor|empress|sultan|amir|emir|grand duke|crown prince|prince|pope"
-    "|governor[ -]general|governor|high commissioner|administrator|ambassador"
+    "|governor[ -]general|lieutenant[ -]governor|governor|high commissioner|prefect"
+    "|administrator[ -]general|administrator|ambassador|chief justice"
     "|apostolic nuncio|consul"
-    f"|charg[eé] d[{APOSTROPHES}] ?affaires"
+    f"|charg[eé][{APOSTROPHES}]? d[{APOSTROPHES}] ?affaires"
     "|chairperson|chairwoman|chairman|speaker|lord mayor|mayor|(?:secretary|director)[ -]general"
     "|head of government|foreign minister|minister for foreign affairs"
     "|minister (?:of|for) (?:foreign affairs|external affairs|(?:the )?interior|home affairs"
@@ -37,13 +40,18 @@ OFFICES = (
 )
 # An officer who is not the real thing: noted, and left out of the role.
 MODIFIERS = "acting|interim|caretaker|transitional|transition"
-# Ranks and courtesies, which people leave out when they ask for somebody.
+# Ranks, callings and courtesies, which people leave out when they ask for somebody.
 _HONOURS = (
-    r"(?:sr|lt|brig|maj|gen|col|cdre|adm|capt|cmdr|dr|mr|mrs|ms|hon|ret|prof)\.|\(ret\.?\)"
+    r"(?:sr|lt|brig|maj|gen|col|cdre|adm|capt|cmdr|sgt|dr|mr|mrs|ms|hon|ret|prof|eng|ing|rev|sen"
+    r"|rep|gov)\.|\(ret\.?\)"
     # without the full stop only what is no given name: Gen and Hon are
-    r"|(?:capt|cmdr|cdre|lt|maj|brig|dr|mr|mrs|ms)(?=\s)"
-    "|(?:major |lieutenant |brigadier )?general|colonel|air commodore|air vice[ -]marshall?"
-    "|captains|commander|sir|dame|lord|lady|princess|sheikh|shaykh|sayyid|cardinal|ratu|tuanku"
+    r"|(?:capt|cmdr|cdre|lt(?: col)?|maj|brig|sgt|dr|mr|mrs|ms|pm)(?=\s)"
+    "|(?:(?:major|lieutenant|brigadier|colonel|army|police)[ -])?general"
+    "|(?:lieutenant[ -])?colonel|brigadier|major|(?:staff |master )?sergeant"
+    r"|(?:vice|rear)[ -]admiral|admiral|(?:vice|rear)(?= adm\.)|(?:air )?commodore"
+    "|air (?:chief |vice[ -])?marshall?|(?:field )?marshal|group captain|wing commander"
+    "|captains|commander(?:-in-chief)?|reverend|sister|father|ayatollah|mullah|mawlawi|maulana"
+    "|professor|doctor|engineer|senator|sir|dame|lord|lady|princess|sheikh|shaykh|sayyid|cardinal|ratu|tuanku"
     "|(?:dato'?|datuk)(?: (?:seri|sri))?|appointed|ad(?= interim)"
     "|tan sri|(?:arch)?bishop"
     "|(?:his|her|their) (?:royal )?(?:majesty|highness|excellency|holiness)"
@@ -59,7 +67,7 @@ _TITLE = re.compile(
     rf"(?:(?P<office>{OFFICES})|{MODIFIERS}|{_HONOURS}|and\b|is\b)(?:,|\b|(?<=[.)]))"
     # a country's name ends where a ruler's begins, in capitals or with a title of its own
     rf"(?-i: of (?:the )?[A-Z][a-z]+(?= (?:[A-Z]{{2}}|(?i:{OFFICES})\b))|{_STATE})?"
-    rf"\s*(?![{MARKS}])",
+    rf"(?:- |\s*)(?![{MARKS}])",
     re.IGNORECASE,
 )
 # Words that only a title has.  Left in a name, they say that the title was not understood.
@@ -67,7 +75,8 @@ _TITLE_WORD = re.compile(
     "(?:vice-|co-vice-)?(?:president|minister|chair(?:man|person)?|leader|council|commission(?:er)?"
     "|prime|premier|chief|executive|secretary|director|head|deputy|vice|co-vice|speaker|marshal"
     "|government|state|general|regent|co-?princes?|majesty|highness|excellency|affairs|assembly|committee|forces"
-    "|representatives|administrator)",
+    "|representatives?|administrator|governor|commander|coordinator|counsellor|envoy|founder"
+    "|owner|manager|coach)",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(r"\((?!ret\b|vacant)[^()]*\)|\[.*?\]", re.IGNORECASE)

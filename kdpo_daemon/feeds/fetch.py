@@ -29,6 +29,7 @@ _OK, _NOT_MODIFIED, _GONE, _TOO_MANY, _UNAVAILABLE = 200, 304, 410, 429, 503
 _MISSING = (400, 404)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TELL = "tell its publisher"
+_PORTS = 65536
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def _joined(base: httpx.URL | None, location: str, feed: Feed) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         what = f"leads to a URL of scheme {url.scheme!r}"
         raise _failed(feed, what, "only http and https are polled; check its URL")
+    if not 0 < (url.port or 80) < _PORTS:
+        raise _failed(feed, f"leads to port {url.port}, which no server has", "check its URL")
     if url.userinfo:
         raise _failed(feed, "has a name or password in its URL", "remove it: it would be logged")
     return url
@@ -243,7 +246,7 @@ def _retry_after(header: str, now: datetime) -> float | None:
         return float(header)
     try:
         date = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):  # a time zone may have any number of digits
         return None
     aware = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (aware - now).total_seconds())

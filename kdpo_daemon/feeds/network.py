@@ -18,6 +18,8 @@ from kdpo_daemon.records.intake import Feed
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Where in an address the IPv4 one stands is each network's own choice.
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
 def is_allowed(address: str, *, allow_private: bool) -> bool:
@@ -29,7 +31,13 @@ def is_allowed(address: str, *, allow_private: bool) -> bool:
     ip = _embedded(ipaddress.ip_address(address))
     if ip.is_link_local or ip.is_multicast or ip.is_unspecified:
         return False
-    return ip.is_global or allow_private
+    return allow_private or _is_public(ip)
+
+
+def _is_public(ip: _Address) -> bool:
+    # ipaddress counts as global what is only out of use: `::127.0.0.1`, `fec0::1`
+    unused = ip.is_reserved or (isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local)
+    return ip.is_global and not unused and ip not in _LOCAL_NAT64
 
 
 def _embedded(ip: _Address) -> _Address:

@@ -13,6 +13,7 @@ from kdpo_daemon.errors import RefusedError, SettingsError, SourceError
 from kdpo_daemon.facts.by_pattern import claims_by_pattern
 from kdpo_daemon.facts.claims import claims_of
 from kdpo_daemon.facts.relations import Pack
+from kdpo_daemon.facts.texts import clean
 from kdpo_daemon.feeds.fetch import FetchPolicy, fetch
 from kdpo_daemon.feeds.folder import fetch_file, path_of
 from kdpo_daemon.feeds.kinds import Kind, Poll
@@ -101,9 +102,10 @@ class Poller:
                 room -= len(read[-1].fetched.body or b"")
             except RefusedError as error:
                 refused.append(error)
-            except SourceError as error:
-                failed.append(Failed(page, error, followed))
-                if error.busy or sum(not one.is_lost for one in failed) == _GIVE_UP:
+            except Exception as error:  # noqa: BLE001 - a kind may be anybody's code
+                why = _told(feed, error)
+                failed.append(Failed(page, why, followed))
+                if why.busy or sum(not one.is_lost for one in failed) == _GIVE_UP:
                     break
             if room < 0:
                 break
@@ -176,6 +178,17 @@ def _kind(feed: Feed) -> tuple[Kind, list[str]]:
         return kind, kind.urls(feed)
     except SettingsError as error:
         raise SourceError(str(error), subject=f"feed {feed.name}", hint="add it again") from error
+    except Exception as error:
+        raise _told(feed, error) from error
+
+
+def _told(feed: Feed, error: Exception) -> SourceError:
+    """Give an error as that of its feed: whatever a document does to us, the others go on."""
+    if isinstance(error, SourceError):
+        return error
+    what = clean(f"{type(error).__name__}: {error}", 200)
+    hint = "this is a mistake of the program or of a plug-in: report it, with the document"
+    return SourceError(f"cannot be read, {what}", subject=f"feed {feed.name}", hint=hint)
 
 
 def _is_due(page: Page, now: datetime) -> bool:

@@ -20,7 +20,7 @@ from kdpo_daemon.feeds.poller import Failed, PageRead, Polled, Poller
 from kdpo_daemon.feeds.rounds import Round
 from kdpo_daemon.records.intake import Feed, FeedKind, Fetched, Page, Trust
 from kdpo_daemon.stages import Clock, Progress, Report
-from kdpo_daemon.store import audit, feeds
+from kdpo_daemon.store import audit, feeds, pages
 from kdpo_daemon.store.db import Database, Session
 
 #: Refusals of one poll that are told one by one.
@@ -69,7 +69,7 @@ class Ingest:
 
     def _task(self, feed: Feed) -> Callable[[], Polled]:
         with self.db.begin() as tx:
-            known = feeds.pages_of(tx, feed.id)
+            known = pages.pages_of(tx, feed.id)
         return partial(Poller(self.policy, self.pack, self.clock).poll, feed, known)
 
     def _record(self, feed: Feed, read: PageRead) -> Counter[str]:
@@ -82,9 +82,9 @@ class Ingest:
         page = None if simple else read.page
         with self.db.begin() as tx:
             counts = feeds.record_poll(tx, feed.id, fetched, read.said, now, at, page)
-            feeds.want_pages(tx, feed.id, read.follow)
+            pages.want(tx, feed.id, read.follow)
             if read.last:
-                feeds.forget_idle_pages(tx, feed.id, now - _KEPT)
+                pages.forget_idle(tx, feed.id, now - _KEPT)
             if counts.new or counts.changed:
                 detail: dict[str, object] = {"new": counts.new, "changed": counts.changed}
                 audit.record(tx, "daemon", "feed.polled", f"feed:{feed.name}", detail, now)
@@ -93,9 +93,9 @@ class Ingest:
     def _put_back(self, feed: Feed, failed: Failed) -> None:
         """Let a followed page come after the others, or forget it if it is not there any more."""
         with self.db.begin() as tx:
-            feeds.forget_pages(tx, feed.id, [failed.page.url])
+            pages.forget(tx, feed.id, [failed.page.url])
             if not failed.is_lost:
-                feeds.want_pages(tx, feed.id, [failed.page])
+                pages.want(tx, feed.id, [failed.page])
 
     def _refused(self, polled: Polled) -> list[str]:
         """Put down what was refused; give it in words, of very much only the beginning."""
@@ -104,7 +104,7 @@ class Ingest:
         if more:
             told.append(f"feed {polled.feed.name}: {more} more are refused")
         with self.db.begin() as tx:
-            feeds.forget_pages(tx, polled.feed.id, polled.gone)
+            pages.forget(tx, polled.feed.id, polled.gone)
             if told:
                 feeds.complain(
                     tx, polled.feed.id, f"{polled.refused[0]} (1 of {len(polled.refused)})"

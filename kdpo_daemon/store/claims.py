@@ -167,7 +167,7 @@ def _open(row: ClaimRow, key: str, feed: FeedRow, observed_at: datetime) -> Open
 
 def _publisher(name: str, url: str) -> str:
     """Two feeds of one host are one publisher; what has no host speaks for itself."""
-    return urlsplit(url).netloc or name
+    return urlsplit(url).hostname or name
 
 
 def _standing(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Standing]]:

@@ -134,6 +134,7 @@ def test_a_sample_without_changes_has_no_precision() -> None:
 
 def test_of_a_folder_only_what_is_there_is_measured(folder: Path, tmp_path: Path) -> None:
     (folder / "feeds").mkdir()
+    (folder / "wikidata").mkdir()  # with nothing in it
     (folder / "feeds" / "one.xml").write_text(
         "<rss version='2.0'><channel><item><guid>1</guid></item></channel></rss>", "utf-8"
     )

@@ -233,6 +233,18 @@ def test_an_entry_that_takes_its_fact_back_reopens_the_old_one(news: Newsroom) -
     assert back.old_object == "Bo Diaz"
 
 
+def test_an_entry_that_corrects_whom_it_is_about_takes_its_fact_back(news: Newsroom) -> None:
+    news.says("gazette", ("Utopia", "Ada Byron"), entry="inauguration")
+    news.decide()
+    news.says("gazette", ("Utopia", "Bo Diaz"), entry="coup")
+    news.decide()
+
+    news.says("gazette", ("Dystopia", "Bo Diaz"), entry="coup")
+    news.decide()
+
+    assert news.believed() == {"Utopia": "Ada Byron", "Dystopia": "Bo Diaz"}
+
+
 def test_a_fact_taken_back_with_nothing_before_it_waits_for_a_person(news: Newsroom) -> None:
     news.says("gazette", ("Utopia", "Ada Byron"))
     news.decide()

@@ -22,7 +22,7 @@ from kdpo_daemon.stages import Report
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.extract import ExtractStage
 from kdpo_daemon.stages.ingest import Ingest
-from kdpo_daemon.store import audit, claims, extractions, facts, feeds
+from kdpo_daemon.store import audit, claims, extractions, facts, feeds, stories
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.store.tables import ExtractionRow
 from tests.edges.extraction_server import Endpoint, content, refuses, running
@@ -128,7 +128,7 @@ def test_a_headline_becomes_a_claim_that_a_person_has_to_approve(desk: Desk) -> 
     assert reason.startswith("read from free text by pattern {new}")
     assert desk.accept() == {"accepted": 1}
     with desk.db.begin() as tx:
-        story = facts.story(tx, 1)
+        story = stories.story(tx, 1)
     assert story.evidence.claim.extractor.startswith("pattern {new}")
     assert "read from free text by pattern" in story.evidence.reason
 

@@ -22,7 +22,7 @@ from kdpo_daemon.records.intake import Feed, FeedKind, Page, Trust
 from kdpo_daemon.stages import Report
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.ingest import Ingest
-from kdpo_daemon.store import claims, facts, feeds
+from kdpo_daemon.store import claims, facts, feeds, pages, stories
 from kdpo_daemon.store.db import Database
 from tests.stages.test_cli import kdpo
 
@@ -95,7 +95,7 @@ def test_files_become_facts_with_the_place_and_the_bytes_as_evidence(drop: Drop)
     assert drop.told() == [("Kazakhstan", "Astana"), ("Peru", "Lima")]
     with drop.db.begin() as tx:
         [peru] = [fact for fact in facts.list_facts(tx) if fact.subject == "Peru"]
-        story = facts.story(tx, peru.id)
+        story = stories.story(tx, peru.id)
         summary = tx.connection().execute(
             sa.text("SELECT summary FROM entry WHERE id = 1")  # a.csv comes first, by name
         )
@@ -116,7 +116,7 @@ def test_what_was_read_is_not_read_again_and_the_same_content_changes_nothing(dr
     assert [report.counts.get("changed", 0) for report in reports] == [0, 0]
     assert (drop.count("entry"), drop.count("document")) == (1, 1)
     with drop.db.begin() as tx:
-        page = feeds.pages_of(tx, drop.feed().id)[path.as_uri()]
+        page = pages.pages_of(tx, drop.feed().id)[path.as_uri()]
     assert fetch_file(drop.folder, page, 1_000).body is None
     assert fetch_file(drop.folder, Page(page.url), 1_000).body == path.read_bytes()
 

@@ -15,7 +15,7 @@ from kdpo_daemon import packs
 from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.feeds.fetch import FetchPolicy
 from kdpo_daemon.feeds.rounds import Round
-from kdpo_daemon.records.intake import Feed, Trust
+from kdpo_daemon.records.intake import Feed, FeedKind, Trust
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.store import feeds
 from kdpo_daemon.store.db import Database
@@ -69,6 +69,25 @@ def test_every_due_feed_is_polled_and_one_failure_is_its_own(press: Press) -> No
         "2/empty",
     ]
     assert press.poll() == {}
+
+
+@pytest.mark.parametrize("where", ["urls", "read"])
+def test_a_kind_that_fails_in_a_way_of_its_own_does_not_stop_the_other_feeds(
+    press: Press, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise RecursionError("too deep for it")
+
+    press.publish(0, "/good")
+    press.publish(1, "/bad")
+    with press.db.begin() as tx:
+        url, kind = press.servers[1].url("/bad"), FeedKind.SNAPSHOT
+        options = {"subject": "$.name", "relations": {"capital": "$.capital"}}
+        feeds.add_feed(tx, "other", url, Trust.AUTO, 3600, True, NOW, kind, options)
+    monkeypatch.setattr(f"kdpo_daemon.feeds.kinds.snapshot.{where}", fails)
+
+    assert press.poll() == {"new": 2, "failed": 1}
+    assert "RecursionError: too deep for it" in str(press.feeds()["other"].last_error)
 
 
 def test_a_server_that_asks_for_patience_is_left_alone_with_all_its_feeds(press: Press) -> None:

@@ -71,23 +71,24 @@ def test_every_document_is_compared_with_what_is_in_it(tmp_path: Path) -> None:
         "good.xml": rss(("1", "a"), ("2", "b")),
         "good.json": json.dumps(json_feed),
         "bad.xml": "<html/",
+        "cut.json": json.dumps(json_feed)[:-3],
         "same.xml": rss(("1", "a"), ("1", "b"), ("1", "b")),
+        "MANIFEST.jsonl": '{"file": "feeds/good.xml"}',
     }
     for name, body in bodies.items():
         (tmp_path / "feeds" / name).write_text(body, "utf-8")
-    lines = [json.dumps({"file": f"feeds/{name}"}) for name in bodies]
-    (tmp_path / "feeds" / "MANIFEST.jsonl").write_text("\n".join(lines), "utf-8")
 
-    rows = documents.measure(tmp_path)
+    rows = {row.file.removeprefix("feeds/"): row for row in documents.measure(tmp_path)}
 
-    assert [(row.expected, row.entries, row.good) for row in rows] == [
-        (2, 2, True),
-        (1, 1, True),
-        (0, None, True),
-        (3, 3, True),
-    ]
-    assert "not a feed" in rows[2].refused
-    assert all(0 < row.peak_mb < 100 for row in rows)
+    assert {name: (row.expected, row.entries, row.good) for name, row in rows.items()} == {
+        "good.xml": (2, 2, True),
+        "good.json": (1, 1, True),
+        "bad.xml": (0, None, True),
+        "cut.json": (0, None, True),
+        "same.xml": (3, 3, True),
+    }
+    assert "not a feed" in rows["bad.xml"].refused
+    assert all(0 < row.peak_mb < 100 for row in rows.values())
 
 
 def test_a_second_poll_gives_only_what_is_new_or_changed(tmp_path: Path) -> None:
@@ -98,13 +99,18 @@ def test_a_second_poll_gives_only_what_is_new_or_changed(tmp_path: Path) -> None
         ("floods_2024-01-01.xml", [("1", "a")]),
     ):
         (tmp_path / "feeds_polls" / name).write_text(rss(*items), "utf-8")
+    (tmp_path / "feeds_polls" / "floods_2024-01-08.xml").write_text("<html/", "utf-8")
+    (tmp_path / "feeds_polls" / ".of_the_folder").write_text("", "utf-8")
 
     assert documents.polls(tmp_path) == {
         "fires": [
             IngestCounts(new=2, changed=0, same=0),
             IngestCounts(new=1, changed=1, same=1),
         ],
-        "floods": [IngestCounts(new=1, changed=0, same=0)],
+        "floods": [
+            IngestCounts(new=1, changed=0, same=0),
+            IngestCounts(new=0, changed=0, same=0),
+        ],
     }
 
 

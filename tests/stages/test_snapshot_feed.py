@@ -185,3 +185,19 @@ def test_the_command_line_refuses_a_mapping_that_cannot_be_used(
 
     assert why in " ".join(ended.stderr.split())
     assert json.loads(kdpo(tmp_path, "feeds", "list", "--json").stdout) == []
+
+
+def test_a_country_that_changes_its_name_takes_nothing_back(
+    polled: Database, server: FeedServer
+) -> None:
+    server.answers["/nl.json"] = country("Netherlands", SCHOOF)
+    poll(polled)
+    jetten = "Prime Minister Rob JETTEN (since 23 February 2026)"
+    for head in (SCHOOF, f"{SCHOOF}; note - in caretaker status", jetten):
+        server.answers["/nl.json"] = country("Low Countries", head)
+        poll(polled)
+
+    assert told(polled) == [
+        ("Low Countries", "Dick Schoof", "Rob Jetten"),
+        ("Netherlands", "Mark Rutte", "Dick Schoof"),
+    ]

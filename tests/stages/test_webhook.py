@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from kdpo_daemon.records.intake import FeedKind, Trust
 from kdpo_daemon.settings import Settings, WebhookSettings, webhook_key
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.receive import PER_MINUTE, Receive
-from kdpo_daemon.store import audit, claims, facts, feeds
+from kdpo_daemon.store import audit, claims, facts, feeds, stories
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.telemetry import count_posts
 from tests.stages.conftest import World
@@ -139,7 +139,7 @@ def test_posted_facts_are_rows_when_they_are_answered_and_believed_by_the_rules(
     assert office.rows() == {"delivery": 1, "document": 1, "entry": 2, "claim": 2, "audit": 1}
     assert office.accept() == [("Kazakhstan", "Astana"), ("Peru", "Lima")]
     with office.db.begin() as tx:
-        story = facts.story(tx, 2)
+        story = stories.story(tx, 2)
         [event, *_] = audit.events(tx)
     assert story.evidence.url == "webhook:press"
     assert story.evidence.link == "https://example.org/1"
@@ -344,6 +344,21 @@ def test_a_body_of_the_largest_size_is_read_and_one_more_byte_is_too_much(office
 
     assert office.post(largest + b" ").status_code == 413
     assert office.post(largest).status_code == 202
+
+
+@pytest.mark.parametrize("begin", [b"", b"POST /feeds/press HTTP/1.1\r\nHost: a\r\n"])
+def test_a_connection_without_a_request_does_not_take_the_place_of_others(
+    office: Office, begin: bytes
+) -> None:
+    hurried = replace(office, port=free_port())
+    receiver = receiver_of(hurried, read_s=0.2)
+    receiver.start()
+    with socket.create_connection(("127.0.0.1", hurried.port), timeout=10) as idle:
+        idle.sendall(begin)
+
+        assert idle.recv(100) == b""
+    assert hurried.post(ASTANA).headers["connection"] == "close"
+    receiver.stop()
 
 
 def test_a_body_that_does_not_come_is_given_up(office: Office, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from kdpo_daemon.records.intake import FeedKind, Page, Ruling, Trust
 from kdpo_daemon.stages import Report
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.ingest import Ingest
-from kdpo_daemon.store import facts, feeds
+from kdpo_daemon.store import facts, feeds, pages, stories
 from kdpo_daemon.store.db import Database
 from tests.stages.wiki_server import Wiki, running
 
@@ -78,7 +78,7 @@ class Watch:
 
     def claims(self) -> list[tuple[Ruling, str, str]]:
         with self.database.begin() as tx:
-            found = facts.claims_with_evidence(tx)
+            found = stories.claims_with_evidence(tx)
         return [(ruling, one.claim.object, one.reason) for ruling, one in found]
 
     def pages(self) -> list[str]:
@@ -89,7 +89,7 @@ class Watch:
 
     def known(self) -> dict[str, Page]:
         with self.database.begin() as tx:
-            return feeds.pages_of(tx, feeds.get_feed(tx, "wiki").id)
+            return pages.pages_of(tx, feeds.get_feed(tx, "wiki").id)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_the_evidence_of_a_change_is_the_entity_that_shows_it(watch: Watch) -> N
     watch.poll()
 
     with watch.database.begin() as tx:
-        ((_, evidence),) = facts.claims_with_evidence(tx)
+        ((_, evidence),) = stories.claims_with_evidence(tx)
 
     assert evidence.url.endswith("/wiki/Special:EntityData/Q2112.json")
     assert evidence.claim.valid_from == datetime(2021, 12, 31, tzinfo=UTC)

@@ -10,9 +10,10 @@ from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import HOUR, NOW, accept_all, claim, entry, fact, poll
 
 
-def says(tx: Session, source: str, new: str, key: str = "1") -> None:
+def says(tx: Session, source: str, new: str, key: str = "1", url: str = "") -> None:
     """Poll a source whose one entry says who holds the office, or nothing."""
-    feed = feeds.add_feed(tx, source, f"https://{source}.example/", Trust.AUTO, 600, False, NOW)
+    url = url or f"https://{source}.example/"
+    feed = feeds.add_feed(tx, source, url, Trust.AUTO, 600, False, NOW)
     fetched = Fetched(url=feed.url, body=new.encode())
     said: list[Claim] = [claim(new)] if new else []
     feeds.record_poll(tx, feed.id, fetched, [(entry(key, new), said)], NOW, NOW + HOUR)
@@ -44,6 +45,16 @@ def test_a_standing_fact_names_the_entry_it_came_from(database: Database) -> Non
         [standing] = claims.slot_of(tx, "Utopia", "head_of_government").standing
 
         assert (standing.fact, standing.source, standing.key) == (made, "gazette", "Utopia")
+
+
+def test_feeds_of_one_host_are_one_publisher_however_it_is_written(database: Database) -> None:
+    with database.begin() as tx:
+        for name, host in (("a", "News.example"), ("b", "news.example:443"), ("c", "c.example")):
+            says(tx, name, "Ada Byron", url=f"https://{host}/{name}")
+
+        said = claims.slot_of(tx, "Utopia", "head_of_government").said
+
+        assert [one.publisher for one in said] == ["news.example", "news.example", "c.example"]
 
 
 def test_an_entry_that_says_nothing_any_more_gives_the_slot_back(database: Database) -> None:

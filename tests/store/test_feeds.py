@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.facts import Decision
 from kdpo_daemon.records.intake import Feed, Fetched, Page, Ruling, Trust
-from kdpo_daemon.store import claims, facts, feeds
+from kdpo_daemon.store import claims, facts, feeds, pages
 from kdpo_daemon.store.db import Database, Session
 from tests.store.builders import HOUR, NOW, claim, entry, feed, poll
 
@@ -221,7 +221,7 @@ def test_what_is_remembered_of_a_page_is_replaced_not_added_to(database: Databas
         for page in (first, second):
             feeds.record_poll(tx, made.id, fetched, [], NOW, NOW + HOUR, page)
 
-        assert feeds.pages_of(tx, made.id) == {first.url: second}
+        assert pages.pages_of(tx, made.id) == {first.url: second}
         assert rows_in(tx, "page") == 1
         assert feeds.get_feed(tx, made.name).etag is None
 

@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.intake import Page
-from kdpo_daemon.store import feeds
+from kdpo_daemon.store import feeds, pages
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.store.tables import FeedRow
 
@@ -120,7 +120,7 @@ def test_what_was_read_of_a_page_survives_both_ways(empty_url: str, connect: Con
     database.upgrade("0006")
 
     with database.begin() as tx:
-        (page,) = feeds.pages_of(tx, 1).values()
+        (page,) = pages.pages_of(tx, 1).values()
     assert page == Page("http://a/1", values={"1": "one"})
     database.downgrade("0004")
     assert "waiting" not in tables_in(database)

@@ -144,6 +144,7 @@ def test_near_spellings_of_plain_values_are_changes(pack: Pack) -> None:
         ("communist state", "communist party-led state", Ruling.HELD),
         ("federal republic", "republic", Ruling.HELD),
         ("parliamentary republic", "presidential republic", Ruling.ACCEPTED),
+        ("semi-presidential republic", "presidential republic", Ruling.ACCEPTED),
         ("presidential Islamic republic", "theocratic", Ruling.ACCEPTED),
     ],
 )
@@ -237,6 +238,24 @@ def test_what_begins_later_waits_for_a_person(pack: Pack) -> None:
         Ruling.HELD, "begins only on 2024-08-01; approve it then"
     )
     assert ruled(waiting(later, approved_by="ada"), None, pack, POLICY).ruling is Ruling.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("capital", "ruling"),
+    [
+        ("administered from London", Ruling.HELD),
+        ("often regarded as being on Diego Garcia", Ruling.HELD),
+        ("the Valley", Ruling.ACCEPTED),
+        ("den Haag", Ruling.ACCEPTED),
+        ("al-Khobar", Ruling.ACCEPTED),
+        ("eThekwini", Ruling.ACCEPTED),
+    ],
+)
+def test_a_remark_on_a_place_waits_for_a_person(pack: Pack, capital: str, ruling: Ruling) -> None:
+    claim = Claim("Ruritania", "capital", "", capital, "Old Town", None, capital)
+
+    assert ruled(waiting(claim), None, pack, POLICY).ruling is ruling
+    assert ruled(waiting(claim, approved_by="ada"), None, pack, POLICY).ruling is Ruling.ACCEPTED
 
 
 def test_a_holder_that_does_not_read_like_a_name_waits_for_a_person(pack: Pack) -> None:

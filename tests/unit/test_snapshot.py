@@ -65,6 +65,26 @@ def test_a_value_that_vanishes_and_comes_back_is_no_change() -> None:
     assert facts(ONE, there, gone, there) == [[], [], []]
 
 
+def test_a_list_of_ever_other_things_does_not_fill_the_memory() -> None:
+    values: dict[str, str] = {}
+    for n in range(30):
+        countries = [{"name": f"Utopia {n} {m}", "head": "Ada"} for m in range(10)]
+        values = dict(read(MANY, {"countries": countries}, values, limit=1).values)
+
+    assert len(values) == 100
+    assert "Utopia 29 9/head_of_state" in " ".join(values)
+
+
+def test_a_value_of_very_many_parts_is_cut_like_every_text() -> None:
+    options = ONE | {"relations": {"head_of_state": "$.heads[*]"}}
+    heads = [f"Ada {n}" for n in range(1000)]
+
+    [value] = read(options, {"name": "Utopia", "heads": heads}).values.values()
+
+    assert value.startswith("Ada 0; Ada 1; ")
+    assert len(value) <= 600
+
+
 def test_a_document_of_far_too_many_things_is_refused_before_it_is_read() -> None:
     flood = {"countries": [{"name": "Utopia", "head": "Ada"}] * 301}
 

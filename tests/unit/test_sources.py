@@ -318,6 +318,14 @@ def test_an_entry_that_takes_its_fact_back_reopens_the_old_one(pack: Pack) -> No
     assert decision == Decision(Ruling.ACCEPTED, "passed the rules; gazette took fact 7 back", 7)
 
 
+def test_who_returns_to_an_office_years_later_takes_nothing_back(pack: Pack) -> None:
+    standing = (fact(BO, old=ADA, since=NOW - 1461 * DAY, source="gazette"),)
+
+    decision = ruled(pack, opened(ADA, since=NOW), standing=standing)
+
+    assert decision == Decision(Ruling.ACCEPTED, "passed the rules", 7)
+
+
 def test_an_entry_that_says_otherwise_corrects_itself_whatever_its_date(pack: Pack) -> None:
     standing = (fact(BO, since=NOW, source="gazette"),)
     earlier = opened(ADA, since=NOW - DAY)

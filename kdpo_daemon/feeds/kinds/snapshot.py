@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from urllib.parse import quote
 
 from jsonpath_ng import JSONPath
@@ -25,7 +26,8 @@ from kdpo_daemon.records.intake import Entry, Feed, Fetched, Page, RawFact
 PLACE = "{value}"
 #: Longest subject that is taken for a name as it stands.
 _NAME = 60
-#: A document with so many times the things that are told of at once is refused.
+#: A document with so many times the things that are told of at once is refused, and of those that
+#: it tells of no longer no more are remembered.
 _FAR_TOO_MANY = 100
 _KEYS = frozenset({"values", "each", "subject", "relations"})
 
@@ -70,8 +72,10 @@ def read(feed: Feed, fetched: Fetched, page: Page, poll: Poll) -> Reading:
     taken = changed[: poll.max_entries]
     late = frozenset(changed[poll.max_entries :])
     entries = [_entry(key, found[key], before[key], fetched.url) for key in taken]
-    values = {key: fact.new for key, fact in found.items() if key not in late}
-    return Reading(entries, {**before, **values})
+    values = {key: before[key] if key in late else fact.new for key, fact in found.items()}
+    gone = (key for key in before if key not in found)
+    room = max(0, poll.max_entries * _FAR_TOO_MANY - len(values))
+    return Reading(entries, {key: before[key] for key in islice(gone, room)} | values)
 
 
 def _flooded(feed: Feed, things: int) -> SourceError:
@@ -146,7 +150,7 @@ def _text(path: str, thing: object) -> str:
     values = (match.value for match in _compiled(path).find(thing))
     plain = (str(value) for value in values if isinstance(value, str | int | float))
     texts = (readable(without_markup(value)) for value in plain)
-    joined = "; ".join(filter(None, texts))
+    joined = clean("; ".join(filter(None, texts)))
     return "" if joined.lower() in {"none", "n/a", "na"} else joined
 
 

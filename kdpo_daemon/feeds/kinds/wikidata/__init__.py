@@ -40,5 +40,5 @@ def read(feed: Feed, fetched: Fetched, page: Page, poll: Poll) -> Reading:
             return changes.read(feed, watched, relations, fetched, page, poll)
         entity = own_entity(feed, page.url, fetched.url, fetched.body or b"")
         return Comparison(feed, watched, entity, page, poll).reading(relations)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (LookupError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise refused(feed, "is not what a Wikibase writes", f"look at {fetched.url}") from error
