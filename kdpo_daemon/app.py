@@ -218,7 +218,7 @@ class App:
             gateway=Gateway(self.settings.gateway, dict(os.environ)),
             max_tokens=self.settings.plan.max_tokens,
             at_once=serving.at_once,
-            fencing=self._fencing(),
+            fencing=self._fencing,
             clock=clock,
         ).run()
         return replace(report, problems=(*problems, *report.problems))

@@ -3,6 +3,7 @@
 Should it answer otherwise, the version before is wanted again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from kdpo_daemon.records.serving import Deployment
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, ProbeKind
 from kdpo_daemon.serving import AliasMode, Replica
 from kdpo_daemon.stages import Clock
+from kdpo_daemon.stages.rollback import give_up_open_batch
 from kdpo_daemon.store import adapters, audit, deployments, probes
 from kdpo_daemon.store.db import Database
 
@@ -19,6 +21,8 @@ from kdpo_daemon.store.db import Database
 _ASKED = 24
 #: Share of them that must be answered as the canary answered; below, the move is taken back.
 _AGREE = 0.9
+#: Who wants the version before again, in rows and in the audit log.
+_ACTOR = "sync"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Promotion:
     mode: AliasMode
     adapters_dir: Path
     max_tokens: int
-    fencing: int
+    fencing: Callable[[], int]  #: raises where another daemon has taken over
     clock: Clock
 
     def name(self, wanted: Deployment) -> str:
@@ -44,12 +48,20 @@ class Promotion:
             ReplicaError: it did not go, or the answers are not what they were.
 
         """
-        adapter = wanted.adapter
-        replica.promote(self.alias, adapter, self.mode, self.adapters_dir)
+        replica.promote(self.alias, wanted.adapter, self.mode, self.adapters_dir)
+        self.prove(replica, wanted)
+
+    def prove(self, replica: Replica, wanted: Deployment) -> None:
+        """Make sure that this server answers as the wanted version was judged.
+
+        Raises:
+            ReplicaError: it does not; the version before is wanted again.
+
+        """
         if not self._answers_as_judged(replica, wanted):
             self._take_back(replica, wanted)
             raise ReplicaError(
-                f"{self.alias} does not answer as {adapter.name} did when it was judged",
+                f"{self.alias} does not answer as {wanted.adapter.name} did when it was judged",
                 subject=replica.name,
                 hint="the version before is wanted again; see `kdpo audit show`",
             )
@@ -80,15 +92,23 @@ class Promotion:
         return agree >= _AGREE * len(rows)
 
     def _take_back(self, replica: Replica, failed: Deployment) -> None:
-        """Want the version again that was wanted before the failed one."""
+        """Want the version again that was wanted before the failed one.
+
+        Where that was wanted for such a failure itself, an older one is: two versions that both
+        answer otherwise must not take turns.
+        """
         now = self.clock()
         with self.db.begin() as tx:
             newest = deployments.standing(tx)
-            before = deployments.former(tx, failed)
-            if newest is None or newest.id != failed.id or before is None:
+            if newest is None or newest.adapter.id != failed.adapter.id:
+                return
+            find = deployments.earlier if newest.actor == _ACTOR else deployments.former
+            before = find(tx, newest)
+            if before is None:
                 return
             reason = f"{replica.name} did not answer as {failed.adapter.name} was judged"
-            deployments.deploy(tx, before.id, "sync", reason, self.fencing, now)
+            deployments.deploy(tx, before.id, _ACTOR, reason, self.fencing(), now)
+            give_up_open_batch(tx, reason, self.clock)
             detail: dict[str, object] = {"failed": failed.adapter.name, "reason": reason}
             subject = f"adapter:{before.name}"
-            audit.record(tx, "sync", "deployment.reverted", subject, detail, now)
+            audit.record(tx, _ACTOR, "deployment.reverted", subject, detail, now)
