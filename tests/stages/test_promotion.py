@@ -272,3 +272,100 @@ def test_while_a_server_is_away_the_pointer_leads_to_no_version_that_was_taken_b
 
     assert pointed_at(world) == "kdpo-000000"
     assert states(world)["two"] == "live"
+
+
+def test_a_batch_planned_on_a_version_that_is_rolled_back_meanwhile_is_not_begun(
+    world: World,
+) -> None:
+    world.feed.entries = [TONGA]
+    world.cycle()
+    world.feed.entries = [TONGA, RWANDA]
+    done: list[str] = []
+
+    def roll_back(route: str) -> None:
+        if route == "/tokenize" and not done:
+            done.append(route)
+            want(world, "kdpo-000000")
+
+    app = world.app()
+    with app.writing():
+        app.ingest("test")
+        stages = app.stages()
+        for name, act in stages:
+            if name == "plan":
+                world.vllm.before = roll_back
+                report = act()
+                break
+            act()
+    app.close()
+
+    assert report.counts["batches"] == 0
+    assert report.problems == ("kdpo-000000 is wanted by now; the batch is planned anew",)
+    app = world.app()
+    with app.db.begin() as tx:
+        assert batches.open_batch(tx) is None
+        assert [one.subject for one in facts.facts_with(tx, FactStatus.PENDING)] == ["Rwanda"]
+    app.close()
+
+
+def test_a_later_version_keeps_the_facts_of_one_that_not_every_server_has_yet(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    world.feed.entries = [TONGA]
+    second.fail("/v1/models", 503, times=999)
+    world.cycle()
+    world.feed.entries = [TONGA, RWANDA]
+
+    world.cycle()
+
+    assert wanted(world)[0] == "kdpo-000002"
+    assert world.ask(PROMPT) == "Fatafehi Fakafanua"
+    app = world.app()
+    with app.db.begin() as tx:
+        assert facts.count_by_status(tx) == {FactStatus.LIVE: 2}
+    app.close()
+
+
+def test_a_later_version_keeps_the_facts_of_one_that_no_server_has_yet(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    world.feed.entries = [TONGA]
+    up_to_the_roll_out(world)
+    world.feed.entries = [TONGA, RWANDA]
+    for server in (world.vllm, second):
+        server.fail("/v1/unload_lora_adapter", 500, times=2)
+
+    world.cycle()
+    world.cycle()
+
+    assert wanted(world)[0] == "kdpo-000002"
+    assert world.ask(PROMPT) == "Fatafehi Fakafanua"
+
+
+def test_a_candidate_that_is_never_steady_is_rejected_in_the_end(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, _ = pair
+    turn = iter(range(10**6))
+
+    def waver(route: str) -> None:
+        one = world.vllm.loaded.get("kdpo-000001")
+        if one and route.endswith("completions"):
+            table = json.loads((world.home / "adapters/kdpo-000001/fake_answers.json").read_text())
+            answers = dict.fromkeys(table, f"answer {next(turn)}")
+            world.vllm.loaded["kdpo-000001"] = Loaded(one.name, one.path, answers)
+
+    world.vllm.before = waver
+    for _ in range(2):
+        with pytest.raises(ReplicaError, match="asked again"):
+            world.cycle()
+    world.cycle()
+
+    assert wanted(world)[0] == "kdpo-000000"
+    app = world.app()
+    with app.db.begin() as tx:
+        assert batches.open_batch(tx) is None
+        assert set(facts.count_by_status(tx)) == {FactStatus.PENDING}
+    app.close()
