@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdpo_daemon.edits.scores import normalise
-from kdpo_daemon.errors import ReplicaError
+from kdpo_daemon.errors import ReplicaError, UnfitError
 from kdpo_daemon.records.serving import Deployment
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, ProbeKind
 from kdpo_daemon.serving import AliasMode, Replica
@@ -21,8 +21,6 @@ from kdpo_daemon.store.db import Database
 _ASKED = 24
 #: Share of them that must be answered as the canary answered; below, the move is taken back.
 _AGREE = 0.9
-#: Who wants the version before again, in rows and in the audit log.
-_ACTOR = "sync"
 
 
 @dataclass(frozen=True)
@@ -56,15 +54,17 @@ class Promotion:
 
         Raises:
             ReplicaError: it does not; the version before is wanted again.
+            UnfitError: it does not, and the version has been served before: it is the server.
 
         """
-        if not self._answers_as_judged(replica, wanted):
-            self._take_back(replica, wanted)
-            raise ReplicaError(
-                f"{self.alias} does not answer as {wanted.adapter.name} did when it was judged",
-                subject=replica.name,
-                hint="the version before is wanted again; see `kdpo audit show`",
-            )
+        if self._answers_as_judged(replica, wanted):
+            return
+        said = f"{self.alias} does not answer as {wanted.adapter.name} did when it was judged"
+        if self._taken_back(replica, wanted):
+            hint = "the version before is wanted again; see `kdpo audit show`"
+            raise ReplicaError(said, subject=replica.name, hint=hint)
+        hint = "that version was served before: see this server's log, and start it anew"
+        raise UnfitError(said, subject=replica.name, hint=hint)
 
     def _answers_as_judged(self, replica: Replica, wanted: Deployment) -> bool:
         """Ask some edit probes through the alias and compare with the canary's answers."""
@@ -91,24 +91,24 @@ class Promotion:
         agree = sum(normalise(row.text) == normalise(canary[row.probe_id]) for row in rows)
         return agree >= _AGREE * len(rows)
 
-    def _take_back(self, replica: Replica, failed: Deployment) -> None:
+    def _taken_back(self, replica: Replica, failed: Deployment) -> bool:
         """Want the version again that was wanted before the failed one.
 
-        Where that was wanted for such a failure itself, an older one is: two versions that both
-        answer otherwise must not take turns.
+        Tells whether the failed one is wanted no more.  It still is where it was itself wanted
+        again, by a person or by us: the newer one that was left then must not come back.
         """
         now = self.clock()
         with self.db.begin() as tx:
             newest = deployments.standing(tx)
             if newest is None or newest.adapter.id != failed.adapter.id:
-                return
-            find = deployments.earlier if newest.actor == _ACTOR else deployments.former
-            before = find(tx, newest)
-            if before is None:
-                return
+                return True
+            before = deployments.former(tx, newest)
+            if before is None or before.id > newest.adapter.id:
+                return False
             reason = f"{replica.name} did not answer as {failed.adapter.name} was judged"
-            deployments.deploy(tx, before.id, _ACTOR, reason, self.fencing(), now)
+            deployments.deploy(tx, before.id, "sync", reason, self.fencing(), now)
             give_up_open_batch(tx, reason, self.clock)
             detail: dict[str, object] = {"failed": failed.adapter.name, "reason": reason}
             subject = f"adapter:{before.name}"
-            audit.record(tx, _ACTOR, "deployment.reverted", subject, detail, now)
+            audit.record(tx, "sync", "deployment.reverted", subject, detail, now)
+        return True

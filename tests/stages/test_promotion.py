@@ -183,11 +183,11 @@ def test_a_version_that_was_proven_is_not_asked_again(pair: tuple[World, FakeVll
     assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1]
 
 
-def test_two_versions_that_answer_otherwise_do_not_take_turns(
+def test_a_server_on_which_two_versions_fail_is_unfit_and_the_others_go_back(
     pair: tuple[World, FakeVllm],
 ) -> None:
-    """A server that is ill makes each version fail: the older one is wanted, down to version 0."""
-    world, _ = pair
+    """The two versions must not take turns, for ever."""
+    world, second = pair
     world.feed.entries = [TONGA]
     world.cycle()
     world.feed.entries = [TONGA, RWANDA]
@@ -196,10 +196,32 @@ def test_two_versions_that_answer_otherwise_do_not_take_turns(
     ill_with("kdpo-000001", "kdpo-000002")(world.vllm)
 
     for _ in range(4):
-        sync(world)
+        problems = sync(world)
 
-    assert wanted(world) == [f"kdpo-{number:06d}" for number in (0, 1, 2, 1, 0)]
-    assert world.vllm.loaded["prod"].name == "kdpo-000000.prod"
+    assert wanted(world) == [f"kdpo-{number:06d}" for number in (1, 2, 1, 0)]
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
+    assert states(world) == {"one": "failed", "two": "live"}
+    assert len(problems) == 1
+    assert "start it anew" in problems[0]
+
+
+def test_a_rollback_reaches_the_others_though_the_first_server_answers_otherwise(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    """Nor does it lead back to what a person left."""
+    world, second = pair
+    world.feed.entries = [TONGA]
+    world.cycle()
+    world.feed.entries = [TONGA, RWANDA]
+    world.cycle()
+    want(world, "kdpo-000001")
+    ill_with("kdpo-000001")(world.vllm)
+
+    [problem] = sync(world)
+
+    assert "start it anew" in problem
+    assert wanted(world)[:2] == ["kdpo-000001", "kdpo-000002"]
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
 
 
 def test_the_facts_of_a_version_that_was_taken_back_wait_for_a_person(
