@@ -63,7 +63,7 @@ class Promotion:
         if self._taken_back(replica, wanted):
             hint = "the version before is wanted again; see `kdpo audit show`"
             raise ReplicaError(said, subject=replica.name, hint=hint)
-        hint = "that version was served before: see this server's log, and start it anew"
+        hint = "that version was right before: see this server's log, and start it anew"
         raise UnfitError(said, subject=replica.name, hint=hint)
 
     def _answers_as_judged(self, replica: Replica, wanted: Deployment) -> bool:
@@ -94,8 +94,9 @@ class Promotion:
     def _taken_back(self, replica: Replica, failed: Deployment) -> bool:
         """Want the version again that was wanted before the failed one.
 
-        Tells whether the failed one is wanted no more.  It still is where it was itself wanted
-        again, by a person or by us: the newer one that was left then must not come back.
+        Tells whether the failed one is wanted no more.  It still is where this server has answered
+        right as it before, and where it was itself wanted again, by a person or by us: the newer
+        one that was left then must not come back.
         """
         now = self.clock()
         with self.db.begin() as tx:
@@ -104,6 +105,9 @@ class Promotion:
                 return True
             before = deployments.former(tx, newest)
             if before is None or before.id > newest.adapter.id:
+                return False
+            live = {one.name: one.deployment_id for one in deployments.replicas(tx)}
+            if live.get(replica.name) == newest.id:
                 return False
             reason = f"{replica.name} did not answer as {failed.adapter.name} was judged"
             deployments.deploy(tx, before.id, "sync", reason, self.fencing(), now)

@@ -153,13 +153,15 @@ class Sync:
     def _unproven(self, replica: Replica, wanted: Deployment) -> bool:
         """Tell whether a server came to what it serves without having been asked about it.
 
-        By its pointer, or by a move that was cut off.
+        By its pointer, by a move that was cut off or failed, or while it was away.
         """
         with self.db.begin() as tx:
             served = deployments.serving_at(tx, replica.name)
             states = {one.name: one.state for one in deployments.replicas(tx)}
-        asked = self.mode is AliasMode.VERSIONED and states.get(replica.name) is _ASKED
-        return not asked and (served is None or served.id != wanted.adapter.id)
+        state = states.get(replica.name)
+        if self.mode is AliasMode.VERSIONED and state is _ASKED:
+            return False
+        return state is not ReplicaStatus.LIVE or served is None or served.id != wanted.adapter.id
 
     def _bring(self, replica: Replica, wanted: Deployment, reported: Reported) -> bool:
         """Move the alias on one server if it serves something else.  Tells whether it moved."""

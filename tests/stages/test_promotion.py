@@ -224,6 +224,23 @@ def test_a_rollback_reaches_the_others_though_the_first_server_answers_otherwise
     assert second.loaded["prod"].name == "kdpo-000001.prod"
 
 
+def test_a_server_that_comes_back_ill_costs_the_others_nothing(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, second = pair
+    world.cycle()
+    second.fail("/v1/models", 503, times=1)
+    sync(world)
+    second.restart()
+    ill_with("kdpo-000001")(second)
+
+    [problem] = sync(world)
+
+    assert "start it anew" in problem
+    assert wanted(world)[0] == "kdpo-000001"
+    assert states(world) == {"one": "live", "two": "failed"}
+
+
 def test_the_facts_of_a_version_that_was_taken_back_wait_for_a_person(
     pair: tuple[World, FakeVllm],
 ) -> None:
