@@ -248,7 +248,7 @@ def test_files_that_cannot_be_read_keep_no_server_from_being_looked_after(
     world.cycle()
     second.restart()
     (world.home / "adapters" / "aliases" / "prod.json").unlink()
-    world.vllm.loaded["kdpo-000009"] = world.vllm.loaded["prod"]  # for its server to be tidied
+    world.vllm.loaded["kdpo-000009"] = Loaded("kdpo-000009", "/left/over", {})
 
     def stale(_: Path) -> str:
         raise OSError(errno.ESTALE, "Stale file handle")
