@@ -22,17 +22,22 @@ class Writer:
     def __init__(self, ttl_s: int, clock: Clock) -> None:
         self._ttl_s = ttl_s
         self._clock = clock
+        self._db: Database | None = None
         self._lease: Lease | None = None
         self._lost = threading.Event()
 
     @property
     def lost(self) -> bool:
         """Whether another daemon has taken over, or may have."""
-        lease = self._lease
-        return self._lost.is_set() or (lease is not None and self._clock() >= lease.expires_at)
+        return self._lost.is_set()
 
     def fencing(self) -> int:
-        """Give the number that grows with each holder.  StoreError unless the lease is held."""
+        """Give the number that grows with each holder.  StoreError unless the lease is held.
+
+        Past its end, as on a machine that slept, it is renewed first, if nobody took it.
+        """
+        if self._db and self._lease and self._clock() >= self._lease.expires_at:
+            self._renew(self._db, self._lease)
         if self.lost or self._lease is None:
             raise StoreError(
                 "the writer's lease is not held",
@@ -50,6 +55,7 @@ class Writer:
 
         """
         holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._db = db
         with db.begin() as tx:
             self._lease = leases.acquire(tx, _NAME, holder, self._clock(), self._ttl_s)
         stop = threading.Event()

@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import Session
 
 from kdpo_daemon.app import clock
-from kdpo_daemon.errors import StoreError
+from kdpo_daemon.errors import LeaseHeldError, StoreError
 from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.stages import rollback
 from kdpo_daemon.store import deployments, leases
@@ -79,14 +79,27 @@ def test_a_lease_that_another_daemon_took_is_lost(db: Shaky) -> None:
 
 
 def test_a_daemon_that_slept_past_the_end_of_its_lease_begins_nothing(db: Shaky) -> None:
-    """As on a machine that was suspended: the keeper had no turn yet."""
+    """As on a machine that was suspended: another took over, and the keeper had no turn yet."""
+    now = [START]
+    writer = Writer(3600, lambda: now[0])
+    with writer.holding(db):
+        now[0] = START + timedelta(hours=2)
+        with db.begin() as tx:
+            leases.acquire(tx, "writer", "another", now[0], 3600)
+
+        with pytest.raises(StoreError, match="is not held"):
+            writer.fencing()
+
+
+def test_a_daemon_that_slept_goes_on_if_nobody_took_over(db: Shaky) -> None:
     now = [START]
     writer = Writer(3600, lambda: now[0])
     with writer.holding(db):
         now[0] = START + timedelta(hours=2)
 
-        with pytest.raises(StoreError, match="is not held"):
-            writer.fencing()
+        assert writer.fencing() == 1
+        with db.begin() as tx, pytest.raises(LeaseHeldError):
+            leases.acquire(tx, "writer", "another", now[0], 3600)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
