@@ -98,7 +98,7 @@ class Promotion:
         right as it before, and where it was itself wanted again, by a person or by us: the newer
         one that was left then must not come back.
         """
-        now = self.clock()
+        now, fencing = self.clock(), self.fencing()
         with self.db.begin() as tx:
             newest = deployments.standing(tx)
             if newest is None or newest.adapter.id != failed.adapter.id:
@@ -110,7 +110,7 @@ class Promotion:
             if live.get(replica.name) == newest.id:
                 return False
             reason = f"{replica.name} did not answer as {failed.adapter.name} was judged"
-            deployments.deploy(tx, before.id, "sync", reason, self.fencing(), now)
+            deployments.deploy(tx, before.id, "sync", reason, fencing, now)
             give_up_open_batch(tx, reason, self.clock)
             detail: dict[str, object] = {"failed": failed.adapter.name, "reason": reason}
             subject = f"adapter:{before.name}"
