@@ -145,8 +145,10 @@ class Plan:
         if new_pairs:
             old_pairs, _ = self._pairs(replays, again, replay=True)
             keep = self._keep([*unknown, *replays], taken)
-            moved = self._save([*new_pairs, *old_pairs], keep, wanted.adapter if wanted else None)
-            return not moved, [*problems, *moved]
+            why_not = self._save(
+                [*new_pairs, *old_pairs], keep, wanted.adapter if wanted else None
+            )
+            return not why_not, [*problems, *why_not]
         return False, problems
 
     def _quarantine(self, refused: Mapping[int, str]) -> None:
