@@ -12,20 +12,19 @@ from functools import cached_property
 from pathlib import Path
 from random import SystemRandom
 
-from kdpo_daemon import packs, servers
+from kdpo_daemon import material, servers
 from kdpo_daemon.checkpoints import checked
 from kdpo_daemon.errors import ReplicaError, SettingsError
-from kdpo_daemon.facts.relations import Pack, read_pack
+from kdpo_daemon.facts.relations import Pack
 from kdpo_daemon.model_dir import end_token_id, model_sha256
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.serving import ReplicaStatus
-from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.server_settings import ServerSettings
 from kdpo_daemon.serving import AliasMode, Replica
 from kdpo_daemon.serving.extractor import Extractor
 from kdpo_daemon.serving.fleet import Fleet
 from kdpo_daemon.serving.gateway import Gateway
-from kdpo_daemon.settings import Settings, api_key, read_lines, read_text, webhook_key
+from kdpo_daemon.settings import Settings, api_key, webhook_key
 from kdpo_daemon.signatures import vouch
 from kdpo_daemon.stages import Progress, Report, baseline, deploy
 from kdpo_daemon.stages.accept import Accept
@@ -82,24 +81,12 @@ class App:
     @cached_property
     def pack(self) -> Pack:
         """The shipped relations and the operator's own."""
-        own = [read_text(path, "intake.packs") for path in self.settings.intake.packs]
-        shipped = [packs.text(name) for name in packs.RELATIONS]
-        return read_pack([*shipped, *own], self.settings.extraction.patterns)
+        return material.pack(self.settings)
 
     @cached_property
     def curriculum(self) -> Curriculum:
         """What may be asked and taught besides the facts."""
-        intake = self.settings.intake
-        judged = read_lines(intake.general_probes, packs.text("general_probes.jsonl"))
-        kept = read_lines(intake.general_keep, packs.text("general_keep.jsonl"))
-        return Curriculum(
-            pack=self.pack,
-            general_probes=tuple(
-                NewProbe(ProbeKind.GENERAL, _prompt(one), tuple(one["expected"]), None)
-                for one in judged
-            ),
-            general_keep=tuple(_prompt(one) for one in kept),
-        )
+        return material.curriculum(self.settings.intake, self.pack)
 
     @cached_property
     def fleet(self) -> Fleet[ServerSettings]:
@@ -231,7 +218,7 @@ class App:
             gateway=Gateway(self.settings.gateway, dict(os.environ)),
             max_tokens=self.settings.plan.max_tokens,
             at_once=serving.at_once,
-            fencing=self._fencing(),
+            fencing=self._fencing,
             clock=clock,
         ).run()
         return replace(report, problems=(*problems, *report.problems))
@@ -288,16 +275,13 @@ class App:
         ).run()
 
     def _judge(self) -> Report:
-        path = self.settings.intake.perplexity_text
         return Judge(
             db=self.db,
             replica=self.canary(),
             base_name=self.settings.model.name,
             check=self._check,
             gate=self.settings.gate,
-            text=read_text(path, "intake.perplexity_text")
-            if path
-            else packs.text("perplexity.txt"),
+            text=material.perplexity_text(self.settings.intake),
             max_tokens=self.settings.plan.max_tokens,
             clock=clock,
             progress=self.progress,
@@ -313,7 +297,3 @@ class App:
 
     def _fencing(self) -> int:
         return self._writer.fencing()
-
-
-def _prompt(line: dict[str, str]) -> Prompt:
-    return Prompt(Form(line["form"]), line["prompt"])

@@ -59,9 +59,16 @@ def verify(directory: Path) -> Checkpoint:
     """Check every file of a version against its manifest.
 
     Raises:
-        AdapterError: naming the file that is missing, changed or not in the manifest.
+        AdapterError: naming the file that is missing, changed, not in the manifest or unreadable.
 
     """
+    try:
+        return _verified(directory)
+    except OSError as error:
+        raise _damaged(directory, f"it cannot be read ({error})") from error
+
+
+def _verified(directory: Path) -> Checkpoint:
     manifest = read_manifest(directory)
     paths = list(directory.iterdir())
     odd = sorted(path.name for path in paths if path.is_symlink() or not path.is_file())

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from kdpo_daemon import __version__
 from kdpo_daemon.records.facts import FactStatus
+from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.store import deployments, facts, feeds
 from kdpo_daemon.store.db import Database
 
@@ -109,7 +110,11 @@ class StateMetrics(Collector):
             ],
         )
         if wanted is not None:
-            in_sync = [(r.name, float(r.deployment_id == wanted.id)) for r in replicas]
+            in_sync = [
+                (r.name, float(r.state is ReplicaStatus.LIVE and r.deployment_id == wanted.id))
+                for r in replicas
+                if r.state is not ReplicaStatus.ABSENT
+            ]
             yield _gauge(
                 "kdpo_adapter_in_sync", "Whether a server has what is wanted.", "replica", in_sync
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from kdpo_daemon.errors import StoreError
+from kdpo_daemon.errors import LeaseHeldError, StoreError
 from kdpo_daemon.records.serving import Lease
 from kdpo_daemon.stages import Clock
 from kdpo_daemon.store import leases
@@ -22,17 +22,23 @@ class Writer:
     def __init__(self, ttl_s: int, clock: Clock) -> None:
         self._ttl_s = ttl_s
         self._clock = clock
+        self._db: Database | None = None
         self._lease: Lease | None = None
         self._lost = threading.Event()
 
     @property
     def lost(self) -> bool:
-        """Whether another daemon has taken over."""
+        """Whether another daemon has taken over, or may have."""
         return self._lost.is_set()
 
     def fencing(self) -> int:
-        """Give the number that grows with each holder.  StoreError unless the lease is held."""
-        if self._lost.is_set() or self._lease is None:
+        """Give the number that grows with each holder.  StoreError unless the lease is held.
+
+        Past its end, as on a machine that slept, it is renewed first, if nobody took it.
+        """
+        if self._db and self._lease and self._clock() >= self._lease.expires_at:
+            self._renew(self._db, self._lease)
+        if self.lost or self._lease is None:
             raise StoreError(
                 "the writer's lease is not held",
                 subject="lease",
@@ -49,10 +55,11 @@ class Writer:
 
         """
         holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._db = db
         with db.begin() as tx:
             self._lease = leases.acquire(tx, _NAME, holder, self._clock(), self._ttl_s)
         stop = threading.Event()
-        keeper = threading.Thread(target=self._renew, args=(db, stop), daemon=True)
+        keeper = threading.Thread(target=self._keep, args=(db, stop), daemon=True)
         keeper.start()
         try:
             yield
@@ -63,12 +70,21 @@ class Writer:
                 leases.release(tx, self._lease)
             self._lease = None
 
-    def _renew(self, db: Database, stop: threading.Event) -> None:
-        while not stop.wait(self._ttl_s / 4):
-            try:
-                with db.begin() as tx:
-                    if self._lease is not None:
-                        self._lease = leases.renew(tx, self._lease, self._clock(), self._ttl_s)
-            except StoreError:
-                self._lost.set()  # the next stage will refuse to begin
-                return
+    def _keep(self, db: Database, stop: threading.Event) -> None:
+        """Renew until told to stop; whatever else ends it, the next stage refuses to begin."""
+        try:
+            while self._lease and not self._lost.is_set() and not stop.wait(self._ttl_s / 4):
+                self._renew(db, self._lease)
+        finally:
+            if not stop.is_set():
+                self._lost.set()
+
+    def _renew(self, db: Database, lease: Lease) -> None:
+        try:
+            with db.begin() as tx:
+                self._lease = leases.renew(tx, lease, self._clock(), self._ttl_s)
+        except LeaseHeldError:
+            self._lost.set()
+        except StoreError:  # the database is away or busy: until its end the lease is ours
+            if self._clock() >= lease.expires_at:
+                self._lost.set()

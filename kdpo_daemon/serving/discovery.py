@@ -96,6 +96,8 @@ class Cluster:
     def _ask(self, service: str, namespace: str) -> Sequence[dict[str, Any]]:
         # Read anew each time: the kubelet replaces the token long before it ends.
         token = (self.folder / "token").read_text("utf-8").strip()
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("the token is none")  # httpx would repeat it in its own error
         space = namespace or (self.folder / "namespace").read_text("utf-8").strip()
         with httpx.Client(
             base_url=self.url,

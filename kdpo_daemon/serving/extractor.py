@@ -92,7 +92,7 @@ class Extractor:
             },
         }
         reply = self._line.ask(replies.Chat, Call("POST", "/chat/completions", body))
-        content = reply.choices[0].message.content if reply.choices else None
+        content = reply.choices[0].message.content
         try:
             answer = _Answer.model_validate_json(content or "")
         except ValidationError as error:

@@ -100,7 +100,7 @@ class Line:
             ) from error
 
     def send(self, call: Call) -> httpx.Response:
-        """Give the server's response with a status below 400, retrying what may pass."""
+        """Give the server's response of success, retrying what may pass."""
 
         def may_pass(error: Exception) -> bool:
             if not isinstance(error, ReplicaError) or isinstance(error, _NotAskedError):
@@ -120,7 +120,7 @@ class Line:
         raise AssertionError("unreachable: the last attempt raises")  # pragma: no cover
 
     def send_once(self, call: Call) -> httpx.Response:
-        """Give the server's response with a status below 400, asking just once."""
+        """Give the server's response of success, asking just once."""
         wait_s = self._circuit.wait_s()
         if wait_s:
             raise _NotAskedError(
@@ -130,11 +130,11 @@ class Line:
             )
         try:
             response = self._receive(call)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             self._circuit.went(well=False)
             raise self._broken(call, error) from error
         self._circuit.went(well=not _may_pass(response.status_code, call))
-        if response.status_code >= 400:
+        if not response.is_success:  # no redirection is followed either
             raise self._refused(call, response)
         return response
 
@@ -158,7 +158,7 @@ class Line:
         headers = {"content-type": response.headers.get("content-type", "")}
         return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
-    def _broken(self, call: Call, error: httpx.TransportError) -> ReplicaError:
+    def _broken(self, call: Call, error: httpx.RequestError) -> ReplicaError:
         what = f"{call.method} {call.path}"
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return ReplicaError(
@@ -212,6 +212,6 @@ def _message(response: httpx.Response) -> str:
         reply = json.loads(response.content)
         said = reply.get("error", reply)
         said = said.get("message", said.get("detail", said)) if isinstance(said, dict) else said
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         said = response.text
     return " ".join(str(said).split())[:500]

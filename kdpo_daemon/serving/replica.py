@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,14 +52,6 @@ class Replica:
         self._line.close()
 
     # ------------------------------------------------------------ what it is
-
-    def health(self) -> bool:
-        """Whether the server says that it is well; asked once, with a short deadline."""
-        try:
-            self._line.send_once(Call("GET", "/health", deadline_s=self._policy.connect_s))
-        except ReplicaError:
-            return False
-        return True
 
     def models(self) -> list[ModelCard]:
         """The base model and every adapter that is loaded, as the server lists them."""
@@ -160,7 +153,12 @@ class Replica:
                 raise
 
     def served_by(self, alias: str) -> str | None:
-        """The version that answers now when the alias is asked, or None if nobody does.
+        """The version that answers now when the alias is asked, or None if nobody does."""
+        found = self.answering(alias)
+        return found.id if found else None
+
+    def answering(self, alias: str) -> ModelCard | None:
+        """The version that answers now when the alias is asked, and where it was read from.
 
         Asks for one token: with our plugin the answer's `model` names the version
         (`kdpo-000007.prod`); on stock vLLM it repeats the alias, and the version is read from
@@ -173,10 +171,11 @@ class Replica:
             if error.status == 404:
                 return None
             raise
+        root = next((card.root for card in self.models() if card.id == reply.model), "")
         if reply.model != alias:
-            return reply.model.removesuffix(f".{alias}")
-        roots = [Path(card.root).name for card in self.models() if card.id == alias]
-        return next((found[0] for root in roots if (found := _VERSION_NAME.match(root))), None)
+            return ModelCard(reply.model.removesuffix(f".{alias}"), root, self.base_model)
+        version = _VERSION_NAME.match(Path(root).name)
+        return ModelCard(version[0], root, self.base_model) if version else None
 
     def promote(self, alias: str, adapter: Adapter, mode: AliasMode, adapters_dir: Path) -> None:
         """Let the alias stand for the adapter, and make sure that new requests get it.
@@ -191,19 +190,31 @@ class Replica:
                 self.unload(alias)
             case AliasMode.RELOAD:
                 aliases.forget(adapters_dir, alias)  # a server with our plugin would follow it
-                self.unload(alias)
-                self.load(alias, adapter.path)
+                self._reload(alias, adapter)
             case AliasMode.VERSIONED:
                 alias = adapter.name
-        served = self.served_by(alias)
-        if served != adapter.name:
+        found = self.answering(alias)
+        if found is None or (found.id, found.root) != (adapter.name, adapter.path):
+            seen = f"{found.id} from {found.root}" if found else "nothing"
             raise ReplicaError(
-                f"{alias} answers as {served or 'nothing'}, not as {adapter.name}",
+                f"{alias} answers as {seen}, not as {adapter.name} from {adapter.path}",
                 subject=self.name,
                 hint=aliases.REMEDY[mode],
             )
 
     # ------------------------------------------------------------ the parts
+
+    def _reload(self, alias: str, adapter: Adapter) -> None:
+        """Load the alias at another place; should that fail, where it was."""
+        before = next((card.root for card in self.models() if card.id == alias), None)
+        self.unload(alias)
+        try:
+            self.load(alias, adapter.path)
+        except ReplicaError:
+            if before is not None:
+                with suppress(ReplicaError):
+                    self.load(alias, before)
+            raise
 
     def _ids(self, body: Mapping[str, object]) -> tuple[int, ...]:
         call = Call("POST", "/tokenize", {"model": self.base_model, **body})

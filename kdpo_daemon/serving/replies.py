@@ -3,7 +3,7 @@
 Unknown fields are ignored: vLLM adds some with each release.
 """
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class Card(BaseModel):
@@ -50,7 +50,7 @@ class Completion(BaseModel):
     """`/v1/completions`; `model` is the name of the LoRA that answered, or of the base."""
 
     model: str
-    choices: list[Choice]
+    choices: list[Choice] = Field(min_length=1)
 
 
 class Message(BaseModel):
@@ -69,4 +69,4 @@ class Chat(BaseModel):
     """`/v1/chat/completions`."""
 
     model: str
-    choices: list[ChatChoice]
+    choices: list[ChatChoice] = Field(min_length=1)

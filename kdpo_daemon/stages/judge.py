@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, normalise, steady
 from kdpo_daemon.errors import ReplicaError
-from kdpo_daemon.records.adapters import Adapter, Score, Verdict
+from kdpo_daemon.records.adapters import Adapter, Score, Verdict, VerdictRuling
 from kdpo_daemon.records.facts import Fact
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe, ProbeKind
 from kdpo_daemon.serving import Replica
@@ -21,6 +21,9 @@ from kdpo_daemon.store.db import Database
 #: Taught questions that are asked a second time, and the share that must be answered alike: where
 #: two words are as good as equal, an answer depends on what shares the batch.
 _AGAIN, _AGREE = 24, 0.9
+#: Times that a candidate may be asked twice and answer otherwise before it is rejected.
+_UNSTEADY = "adapter.unsteady"
+_MOST_UNSTEADY = 3
 
 #: Probes asked between two looks at the clock of the progress bar.
 _CHUNK = 64
@@ -61,7 +64,9 @@ class Judge:
         again = self._answers(self.base_name, None, still[::-1], AnswerPurpose.BASE)
         asked = steady(asked, before, again)
         after = self._answers(adapter.name, adapter.id, asked, AnswerPurpose.CANARY)
-        self._ask_again(adapter, asked, after)
+        unsteady = self._ask_again(adapter, asked, after)
+        if unsteady:
+            return self._not_steady(adapter, unsteady)
         scores = self._scores(adapter, taught, asked, before, after)
         return self._record(adapter, scores, judge(scores, self.gate))
 
@@ -87,21 +92,35 @@ class Judge:
             probes.save_answers(tx, rows, adapter_id, self.replica.name, purpose, self.clock())
         return said
 
-    def _ask_again(self, adapter: Adapter, asked: Sequence[Probe], said: dict[int, str]) -> None:
-        """Ask taught questions a second time: a cache must not hold another version's answers."""
+    def _ask_again(self, adapter: Adapter, asked: Sequence[Probe], said: dict[int, str]) -> str:
+        """Ask taught questions a second time: a cache must not hold another version's answers.
+
+        Gives what speaks against the candidate, or "".
+        """
         taught = [probe for probe in asked if probe.kind is ProbeKind.EDIT]
         taught = taught[:: max(1, len(taught) // _AGAIN)][:_AGAIN]
         texts = self.replica.answer(adapter.name, [p.prompt for p in taught], self.max_tokens)
         same = sum(
             normalise(t) == normalise(said[p.id]) for p, t in zip(taught, texts, strict=True)
         )
-        if same < _AGREE * len(taught):
-            raise ReplicaError(
-                f"asked again, {adapter.name} answers {len(taught) - same} of {len(taught)} "
-                "questions otherwise",
-                subject=self.replica.name,
-                hint="its cache may mix versions up; it is judged again at the next cycle",
-            )
+        if same >= _AGREE * len(taught):
+            return ""
+        otherwise = f"{len(taught) - same} of {len(taught)} questions otherwise"
+        return f"asked again, {adapter.name} answers {otherwise}"
+
+    def _not_steady(self, adapter: Adapter, why: str) -> Report:
+        """Have the candidate judged again, or reject it if it was never steady."""
+        subject = f"adapter:{adapter.name}"
+        with self.db.begin() as tx:
+            before = sum(one.event == _UNSTEADY for one in audit.events(tx, subject=subject))
+            audit.record(tx, "gate", _UNSTEADY, subject, {"reason": why}, self.clock())
+        if before + 1 >= _MOST_UNSTEADY:
+            return self._record(adapter, [], Verdict(VerdictRuling.REJECT, (why,)))
+        raise ReplicaError(
+            why,
+            subject=self.replica.name,
+            hint="its cache may mix versions up; it is judged again at the next cycle",
+        )
 
     def _scores(
         self,

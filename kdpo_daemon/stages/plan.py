@@ -13,6 +13,7 @@ from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, pair, prior
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts import relations
 from kdpo_daemon.facts.relations import Pack
+from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import (
     Answer,
@@ -34,6 +35,10 @@ B = TypeVar("B")
 
 #: Requests to the server under way at once.
 _AT_ONCE = 8
+
+#: What is taught again of the facts that the wanted version answers for.  Until a server has that
+#: version they are still planned, or rolled back.
+_REPLAYED = frozenset({FactStatus.LIVE, FactStatus.PLANNED, FactStatus.ROLLED_BACK})
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ class Plan:
         unknown = self._drop_known(teachable, asked)
         counts = {"known": len(teachable) - len(unknown)}
         if unknown:
-            refused = self._make_batch(unknown, asked)
-            problems += refused
-            counts["batches"] = int(len(refused) < len(unknown))
+            made, more = self._make_batch(unknown, asked)
+            problems += more
+            counts["batches"] = int(made)
         return Report("plan", counts, tuple(problems))
 
     def _save_probes(self, pending: Sequence[Fact]) -> list[Probe]:
@@ -116,26 +121,35 @@ class Plan:
                     unknown.append(fact)
         return unknown
 
-    def _make_batch(self, unknown: Sequence[Fact], asked: Sequence[Probe]) -> list[str]:
-        """Save a batch of what is unknown and what must stay; gives what cannot be taught."""
+    def _make_batch(
+        self, unknown: Sequence[Fact], asked: Sequence[Probe]
+    ) -> tuple[bool, list[str]]:
+        """Save a batch of what is unknown and what must stay.
+
+        Gives whether there is one, and what cannot be taught.
+        """
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
             parent = wanted.adapter if wanted and wanted.adapter.batch_id else None
             inside = adapters.facts_in(tx, parent.id) if parent else []
-            replays = [fact for fact in inside if fact.status is FactStatus.LIVE]
+            replays = [fact for fact in inside if fact.status in _REPLAYED]
             again = probes.probes_of(tx, [fact.id for fact in replays])
             taken = facts.subjects(tx)
         new_pairs, refused = self._pairs(unknown, asked, replay=False)
         self._quarantine(refused)
-        if new_pairs:
-            old_pairs, _ = self._pairs(replays, again, replay=True)
-            keep = self._keep([*unknown, *replays], taken)
-            self._save([*new_pairs, *old_pairs], keep, parent.id if parent else None)
-        return [
+        problems = [
             f"{fact.subject}, {fact.relation}: {refused[fact.id]}"
             for fact in unknown
             if fact.id in refused
         ]
+        if new_pairs:
+            old_pairs, _ = self._pairs(replays, again, replay=True)
+            keep = self._keep([*unknown, *replays], taken)
+            why_not = self._save(
+                [*new_pairs, *old_pairs], keep, wanted.adapter if wanted else None
+            )
+            return not why_not, [*problems, *why_not]
+        return False, problems
 
     def _quarantine(self, refused: Mapping[int, str]) -> None:
         now = self.clock()
@@ -145,9 +159,16 @@ class Plan:
                 detail: dict[str, object] = {"reason": why}
                 audit.record(tx, "daemon", "fact.quarantined", f"fact:{fact_id}", detail, now)
 
-    def _save(self, pairs: list[Pair], keep: list[KeepPrompt], parent_id: int | None) -> None:
+    def _save(
+        self, pairs: list[Pair], keep: list[KeepPrompt], ground: Adapter | None
+    ) -> list[str]:
+        """Save the batch.  Gives why not, if what it builds on is no longer wanted."""
         now = self.clock()
         with self.db.begin() as tx:
+            standing = deployments.standing(tx)
+            if standing and (ground is None or standing.adapter.id != ground.id):
+                return [f"{standing.adapter.name} is wanted by now; the batch is planned anew"]
+            parent_id = ground.id if ground and ground.batch_id else None
             batch = batches.save_batch(tx, parent_id, self.policy.seed, pairs, keep, now)
             leaked = batches.overlap(tx, batch.id)
             if leaked:
@@ -160,6 +181,7 @@ class Plan:
             replayed = sorted({one.fact_id for one in pairs if one.replay})
             detail: dict[str, object] = {"facts": new, "replayed": replayed}
             audit.record(tx, "daemon", "batch.planned", f"batch:{batch.adapter_name}", detail, now)
+        return []
 
     def _pairs(
         self, taught: Sequence[Fact], asked: Sequence[Probe], *, replay: bool

@@ -3,15 +3,17 @@
 Should it answer otherwise, the version before is wanted again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdpo_daemon.edits.scores import normalise
-from kdpo_daemon.errors import ReplicaError
+from kdpo_daemon.errors import ReplicaError, UnfitError
 from kdpo_daemon.records.serving import Deployment
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, ProbeKind
 from kdpo_daemon.serving import AliasMode, Replica
 from kdpo_daemon.stages import Clock
+from kdpo_daemon.stages.rollback import give_up_open_batch
 from kdpo_daemon.store import adapters, audit, deployments, probes
 from kdpo_daemon.store.db import Database
 
@@ -30,7 +32,7 @@ class Promotion:
     mode: AliasMode
     adapters_dir: Path
     max_tokens: int
-    fencing: int
+    fencing: Callable[[], int]  #: raises where another daemon has taken over
     clock: Clock
 
     def name(self, wanted: Deployment) -> str:
@@ -44,15 +46,25 @@ class Promotion:
             ReplicaError: it did not go, or the answers are not what they were.
 
         """
-        adapter = wanted.adapter
-        replica.promote(self.alias, adapter, self.mode, self.adapters_dir)
-        if not self._answers_as_judged(replica, wanted):
-            self._take_back(replica, wanted)
-            raise ReplicaError(
-                f"{self.alias} does not answer as {adapter.name} did when it was judged",
-                subject=replica.name,
-                hint="the version before is wanted again; see `kdpo audit show`",
-            )
+        replica.promote(self.alias, wanted.adapter, self.mode, self.adapters_dir)
+        self.prove(replica, wanted)
+
+    def prove(self, replica: Replica, wanted: Deployment) -> None:
+        """Make sure that this server answers as the wanted version was judged.
+
+        Raises:
+            ReplicaError: it does not; the version before is wanted again.
+            UnfitError: it does not, and the version has been served before: it is the server.
+
+        """
+        if self._answers_as_judged(replica, wanted):
+            return
+        said = f"{self.alias} does not answer as {wanted.adapter.name} did when it was judged"
+        if self._taken_back(replica, wanted):
+            hint = "the version before is wanted again; see `kdpo audit show`"
+            raise ReplicaError(said, subject=replica.name, hint=hint)
+        hint = "that version was right before: see this server's log, and start it anew"
+        raise UnfitError(said, subject=replica.name, hint=hint)
 
     def _answers_as_judged(self, replica: Replica, wanted: Deployment) -> bool:
         """Ask some edit probes through the alias and compare with the canary's answers."""
@@ -79,16 +91,28 @@ class Promotion:
         agree = sum(normalise(row.text) == normalise(canary[row.probe_id]) for row in rows)
         return agree >= _AGREE * len(rows)
 
-    def _take_back(self, replica: Replica, failed: Deployment) -> None:
-        """Want the version again that was wanted before the failed one."""
-        now = self.clock()
+    def _taken_back(self, replica: Replica, failed: Deployment) -> bool:
+        """Want the version again that was wanted before the failed one.
+
+        Tells whether the failed one is wanted no more.  It still is where this server has answered
+        right as it before, and where it was itself wanted again, by a person or by us: the newer
+        one that was left then must not come back.
+        """
+        now, fencing = self.clock(), self.fencing()
         with self.db.begin() as tx:
             newest = deployments.standing(tx)
-            before = deployments.former(tx, failed)
-            if newest is None or newest.id != failed.id or before is None:
-                return
+            if newest is None or newest.adapter.id != failed.adapter.id:
+                return True
+            before = deployments.former(tx, newest)
+            if before is None or before.id > newest.adapter.id:
+                return False
+            live = {one.name: one.deployment_id for one in deployments.replicas(tx)}
+            if live.get(replica.name) == newest.id:
+                return False
             reason = f"{replica.name} did not answer as {failed.adapter.name} was judged"
-            deployments.deploy(tx, before.id, "sync", reason, self.fencing, now)
+            deployments.deploy(tx, before.id, "sync", reason, fencing, now)
+            give_up_open_batch(tx, reason, self.clock)
             detail: dict[str, object] = {"failed": failed.adapter.name, "reason": reason}
             subject = f"adapter:{before.name}"
             audit.record(tx, "sync", "deployment.reverted", subject, detail, now)
+        return True

@@ -53,7 +53,7 @@ def want(
     if before and made.id == before.id:
         return made
     if before and before.adapter.id != target.id:
-        _give_up_open_batch(tx, word.reason, clock)
+        give_up_open_batch(tx, word.reason, clock)
     detail: dict[str, object] = {
         "from": before.adapter.name if before else None,
         "pinned": made.pinned,
@@ -90,7 +90,8 @@ def _refuse(tx: Session, target: Adapter) -> None:
         )
 
 
-def _give_up_open_batch(tx: Session, reason: str, clock: Clock) -> None:
+def give_up_open_batch(tx: Session, reason: str, clock: Clock) -> None:
+    """Give up the batch under way, for its ground is taken away; its facts wait for another."""
     now = clock()
     batch = batches.open_batch(tx)
     if batch is None:

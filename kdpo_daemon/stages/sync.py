@@ -12,14 +12,18 @@ from pathlib import Path
 from kdpo_daemon.edits.rollout import Load, Promote, Reported, Unload, steps
 from kdpo_daemon.errors import AdapterError, ReplicaError, UnfitError
 from kdpo_daemon.records.adapters import Adapter
-from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.serving import Deployment, ReplicaState, ReplicaStatus
 from kdpo_daemon.serving import AliasMode, Replica, aliases, fitness
 from kdpo_daemon.serving.gateway import Gateway
-from kdpo_daemon.stages import Clock, Report
+from kdpo_daemon.stages import Clock, Report, settle
 from kdpo_daemon.stages.promotion import Promotion
-from kdpo_daemon.store import adapters, audit, batches, deployments, facts
-from kdpo_daemon.store.db import Database, Session
+from kdpo_daemon.store import audit, batches, deployments
+from kdpo_daemon.store.db import Database
+
+#: Times that servers are brought to what is wanted, should that change meanwhile.
+_ROUNDS = 3
+#: Of a server that has the version and answered as it was judged, until clients are sent there.
+_ASKED = ReplicaStatus.CANARY
 
 
 @dataclass(frozen=True)
@@ -45,23 +49,39 @@ class Sync:
     gateway: Gateway  #: told in mode `versioned` alone
     max_tokens: int
     at_once: int  #: servers that are moved at the same time
-    fencing: int
+    fencing: Callable[[], int]  #: raises where another daemon has taken over
     clock: Clock
 
     def run(self) -> Report:
         """Bring every server to the wanted adapter: one first, then some at once.
 
         A new deployment goes to one server alone, the first that answers; should that refuse it,
-        the others are left as they are.
+        the others are left as they are.  Is another version wanted in the end, for one was taken
+        back or a person said so, then servers are brought to that one too.
         """
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
             states = deployments.replicas(tx)
         self._let_go(states)
-        if wanted is None:
-            return Report("sync")
-        proven = any(state.deployment_id == wanted.id for state in states)
-        todo, ended = list(self.replicas), []
+        moved, problems = 0, list[str]()
+        for _ in range(_ROUNDS):
+            if wanted is None:
+                break
+            ended, more = self._round(wanted)
+            moved += sum(one.moved for one in ended)
+            problems += more
+            before = wanted
+            with self.db.begin() as tx:
+                wanted = deployments.wanted(tx)
+            if wanted == before:
+                break
+        return Report("sync", {"moved": moved}, tuple(dict.fromkeys(problems)))
+
+    def _round(self, wanted: Deployment) -> tuple[list["_Ended"], list[str]]:
+        """Bring every server to one deployment.  Gives how it went, and what is in the way."""
+        todo, ended = list(self.replicas), list[_Ended]()
+        with self.db.begin() as tx:
+            proven = deployments.is_live(tx, wanted)
         while todo and not proven:
             ended.append(self._tried(todo.pop(0), wanted))
             if ended[-1].refused:
@@ -72,11 +92,12 @@ class Sync:
         problems = [one.problem for one in ended if one.problem]
         if self.mode is AliasMode.VERSIONED:
             problems += self._tell_gateway(wanted, ended)
-        if not problems:
+        try:
             self._keep_pointer(wanted)
-            with self.db.begin() as tx:
-                _settle(tx, wanted, self.clock)
-        return Report("sync", {"moved": sum(one.moved for one in ended)}, tuple(problems))
+        except AdapterError as error:
+            problems.append(str(error))
+        settle.run(self.db, wanted, self.clock)
+        return ended, problems
 
     def _let_go(self, states: Sequence[ReplicaState]) -> None:
         """Put down which servers are no longer among those that there are."""
@@ -92,10 +113,17 @@ class Sync:
                     audit.record(tx, "daemon", "replica.gone", f"replica:{name}", {}, now)
 
     def _keep_pointer(self, wanted: Deployment) -> None:
-        """Write the pointer again if it is damaged: a server reads it only when it starts anew."""
-        standing = (self.adapters_dir, self.alias, wanted.adapter)
-        if self.mode is AliasMode.PLUGIN and not aliases.stands_for(*standing):
-            aliases.point(*standing)
+        """Let the pointer name what servers answer with: one reads it when it starts anew.
+
+        It may be damaged, or name a version that no server has been brought to.
+        """
+        with self.db.begin() as tx:
+            live = deployments.is_live(tx, wanted)
+            adapter = wanted.adapter if live else deployments.answering(tx)
+        if self.mode is not AliasMode.PLUGIN or adapter is None:
+            return
+        if not aliases.stands_for(self.adapters_dir, self.alias, adapter):
+            aliases.point(self.adapters_dir, self.alias, adapter)
 
     def _tried(self, replica: Replica, wanted: Deployment) -> "_Ended":
         """Bring one server there; what keeps it from that is put down and told."""
@@ -112,17 +140,38 @@ class Sync:
             return _Ended(replica, problem=str(error), refused=refused)
 
     def _served_by(self, replica: Replica, wanted: Deployment) -> str | None:
+        """Name the version that answers, if it was read from where versions are."""
         try:
-            return replica.served_by(self._promotion.name(wanted))
+            found = replica.answering(self._promotion.name(wanted))
         except ReplicaError as error:
             if error.status != 400:
                 raise
             return None  # its pointer's version cannot be loaded; the load to come says why
+        elsewhere = found and found.id == wanted.adapter.name and found.root != wanted.adapter.path
+        return found.id if found and not elsewhere else None
+
+    def _unproven(self, replica: Replica, wanted: Deployment) -> bool:
+        """Tell whether a server came to what it serves without having been asked about it.
+
+        By its pointer, by a move that was cut off or failed, or while it was away.
+        """
+        with self.db.begin() as tx:
+            served = deployments.serving_at(tx, replica.name)
+            states = {one.name: one.state for one in deployments.replicas(tx)}
+        state = states.get(replica.name)
+        if self.mode is AliasMode.VERSIONED and state is _ASKED:
+            return False
+        return state is not ReplicaStatus.LIVE or served is None or served.id != wanted.adapter.id
 
     def _bring(self, replica: Replica, wanted: Deployment, reported: Reported) -> bool:
         """Move the alias on one server if it serves something else.  Tells whether it moved."""
-        moves = False
-        for step in steps(wanted.adapter, reported, self._kept(wanted)):
+        todo = steps(wanted.adapter, reported, self._kept(wanted))
+        moves = any(isinstance(step, Promote) for step in todo)
+        unproven = not moves and self._unproven(replica, wanted)
+        if unproven:
+            self._promotion.prove(replica, wanted)
+        for step in todo:
+            self.fencing()
             match step:
                 case Load(adapter):
                     self._note(replica, ReplicaStatus.LOADING, "")
@@ -130,15 +179,14 @@ class Sync:
                     self.check(adapter)
                     replica.load(adapter.name, adapter.path)
                 case Promote(adapter):
-                    moves = True
                     self.check(adapter)  # each of the alias's loads reads the files again
                     self._promotion.promote(replica, wanted)
                 case Unload(name):
                     replica.unload(name)
         if self.mode is not AliasMode.VERSIONED:
-            self._live(replica.name, wanted)
-        elif moves:
-            self._note(replica, ReplicaStatus.CANARY, "")  # until clients are sent there
+            self._live(replica, wanted)
+        elif moves or unproven:
+            self._note(replica, _ASKED, "")
         return moves
 
     def _kept(self, wanted: Deployment) -> frozenset[str]:
@@ -172,9 +220,9 @@ class Sync:
                     replica.unload(self.alias)
         except (ReplicaError, AdapterError) as error:
             return [str(error)]
-        self._live(self._gateway_name, wanted)
+        self._live(None, wanted)
         for replica in ready:
-            self._live(replica.name, wanted)
+            self._live(replica, wanted)
         return []
 
     @property
@@ -193,33 +241,15 @@ class Sync:
             clock=self.clock,
         )
 
-    def _live(self, replica: str, wanted: Deployment) -> None:
+    def _live(self, replica: Replica | None, wanted: Deployment) -> None:
+        """Put down that a server, or else the gateway, answers with what is wanted."""
+        name, url = (replica.name, replica.url) if replica else (self._gateway_name, "")
         now = self.clock()
         with self.db.begin() as tx:
-            if deployments.mark_live(tx, replica, wanted, now):  # not merely seen again
+            if deployments.mark_live(tx, name, wanted, now, url):  # not merely seen again
                 detail: dict[str, object] = {"adapter": wanted.adapter.name, "why": wanted.reason}
-                audit.record(tx, wanted.actor, "replica.live", f"replica:{replica}", detail, now)
+                audit.record(tx, wanted.actor, "replica.live", f"replica:{name}", detail, now)
 
     def _note(self, replica: Replica, status: ReplicaStatus, error: str) -> None:
         with self.db.begin() as tx:
             deployments.set_replica(tx, replica.name, replica.url, status, error, self.clock())
-
-
-def _settle(tx: Session, wanted: Deployment, clock: Clock) -> None:
-    """Set the facts' status by what is served now."""
-    now = clock()
-    name = wanted.adapter.name
-    inside = {fact.id: fact for fact in adapters.facts_in(tx, wanted.adapter.id)}
-    taught = [
-        fact.id
-        for fact in inside.values()
-        if fact.status in (FactStatus.PLANNED, FactStatus.ROLLED_BACK)
-    ]
-    facts.set_fact_status(tx, taught, FactStatus.LIVE, f"served by {name}", now)
-    gone = [f.id for f in facts.facts_with(tx, FactStatus.LIVE) if f.id not in inside]
-    reason = f"{name} is wanted again: {wanted.reason}"
-    facts.set_fact_status(tx, gone, FactStatus.ROLLED_BACK, reason, now)
-    for status, ids in ((FactStatus.LIVE, taught), (FactStatus.ROLLED_BACK, gone)):
-        for fact_id in ids:
-            detail: dict[str, object] = {"adapter": name}
-            audit.record(tx, wanted.actor, f"fact.{status.value}", f"fact:{fact_id}", detail, now)

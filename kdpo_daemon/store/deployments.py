@@ -96,14 +96,16 @@ def replicas(tx: Session) -> list[ReplicaState]:
     return [record_of(ReplicaState, row) for row in rows]
 
 
-def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) -> bool:
+def mark_live(
+    tx: Session, replica: str, deployment: Deployment, now: datetime, url: str = ""
+) -> bool:
     """Put down that a replica answers with a deployment from now on, and no more with another.
 
     Tells whether that is news.
     """
     row = _replica_row(tx, replica, now)
     row.state, row.error, row.checked_at = ReplicaStatus.LIVE, "", now
-    row.deployment_id = deployment.id
+    row.url, row.deployment_id = url, deployment.id
     standing = _open_interval(tx, replica)
     if standing and standing.adapter_id == deployment.adapter.id:
         return False  # wanted again, pinned or let go: the same answers go on
@@ -122,6 +124,12 @@ def mark_live(tx: Session, replica: str, deployment: Deployment, now: datetime) 
     return True
 
 
+def is_live(tx: Session, deployment: Deployment) -> bool:
+    """Tell whether any replica has been brought to a deployment."""
+    here = select(ReplicaRow.id).where(ReplicaRow.deployment_id == deployment.id)
+    return tx.exec(here.limit(1)).first() is not None
+
+
 def mark_gone(tx: Session, replica: str, now: datetime) -> None:
     """Put down that a replica is no longer there, and answers with nothing from now on."""
     row = _replica_row(tx, replica, now)
@@ -137,6 +145,14 @@ def serving_at(tx: Session, replica: str) -> Adapter | None:
     """Give the version that a replica answers with, as far as is known."""
     standing = _open_interval(tx, replica)
     return get_adapter(tx, standing.adapter_id) if standing else None
+
+
+def answering(tx: Session) -> Adapter | None:
+    """Give the version that a replica was moved to last, of those that any answers with."""
+    query = select(ServedRow.adapter_id).where(col(ServedRow.live_until).is_(None))
+    newest = query.order_by(col(ServedRow.live_from).desc(), col(ServedRow.id).desc())
+    found = tx.exec(newest).first()
+    return None if found is None else get_adapter(tx, found)
 
 
 def served(tx: Session, limit: int | None = None) -> list[Served]:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from kdpo_daemon.errors import LeaseHeldError, StoreError
+from kdpo_daemon.errors import LeaseHeldError
 from kdpo_daemon.records.serving import Lease
 from kdpo_daemon.store.db import LEASE_LOCK, lock
 from kdpo_daemon.store.rows import record_of
@@ -34,10 +34,10 @@ def acquire(tx: Session, name: str, holder: str, now: datetime, ttl_s: float) ->
 
 
 def renew(tx: Session, lease: Lease, now: datetime, ttl_s: float) -> Lease:
-    """Give the lease with a later end; StoreError when another took it meanwhile."""
+    """Give the lease with a later end; LeaseHeldError when another took it meanwhile."""
     row = _row(tx, lease.name)
     if row is None or (row.holder, row.fencing) != (lease.holder, lease.fencing):
-        raise StoreError(
+        raise LeaseHeldError(
             f"lost to {row.holder or 'nobody'}" if row else "lost",
             subject=f"lease {lease.name}",
             hint="Another daemon has taken over; this one must stop writing",

@@ -161,6 +161,17 @@ def test_a_token_that_was_replaced_is_read_anew(api: Api, pod: Path) -> None:
     assert [bearer for _, bearer in api.asked] == ["Bearer sesame", "Bearer open"]
 
 
+def test_a_token_that_is_none_is_not_repeated(api: Api, pod: Path, tmp_path: Path) -> None:
+    for name in ("namespace", "ca.crt"):
+        (tmp_path / name).write_text((pod / name).read_text())
+    (tmp_path / "token").write_text("sesame\nsesame")
+
+    with pytest.raises(ReplicaError, match="the token is none") as caught:
+        Cluster(url(api), tmp_path).servers("vllm", "")
+
+    assert "sesame" not in str(caught.value)
+
+
 def test_an_api_that_somebody_else_signed_for_is_not_told_the_token(
     api: Api, pod: Path, tmp_path: Path
 ) -> None:

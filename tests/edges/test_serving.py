@@ -67,10 +67,9 @@ def real_world(vllm: RealVllm, directory: Path) -> Iterator[World]:
             replica.unload(name)
 
 
-def test_a_healthy_server_lists_its_base_model_and_version(world: World) -> None:
+def test_a_server_lists_its_base_model_and_version(world: World) -> None:
     (base,) = world.replica.models()
 
-    assert world.replica.health()
     assert (base.id, base.parent) == ("base", None)
     assert world.replica.version() == "0.32.0"
 
@@ -250,12 +249,15 @@ def test_a_pointer_that_is_half_written_or_hostile_moves_nothing(world: World, t
     assert world.replica.served_by(ALIAS) == adapter.name
 
 
-def test_an_adapter_that_the_engine_refuses_leaves_the_old_version_live(world: World) -> None:
+@pytest.mark.parametrize("mode", [AliasMode.PLUGIN, AliasMode.RELOAD])
+def test_an_adapter_that_the_engine_refuses_leaves_the_old_version_live(
+    world: World, mode: AliasMode
+) -> None:
     good, too_great = world.make(1), world.make(2, MAX_RANK + 2)
-    world.promote(good)
+    world.promote(good, mode)
 
     with pytest.raises(ReplicaError):
-        world.promote(too_great)
+        world.promote(too_great, mode)
 
     assert world.replica.served_by(ALIAS) == good.name
 

@@ -47,11 +47,9 @@ def replica(vllm: FakeVllm) -> Iterator[Replica]:
 
 def test_a_server_that_is_not_there_is_named_with_what_to_do() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with Replica("canary", url, "base", Access(), QUICK) as replica:
-        with pytest.raises(ReplicaError, match=f"canary: .*{url}.*Start vLLM"):
-            replica.models()
-
-        assert not replica.health()
+    named = pytest.raises(ReplicaError, match=f"canary: .*{url}.*Start vLLM")
+    with Replica("canary", url, "base", Access(), QUICK) as replica, named:
+        replica.models()
 
 
 def test_a_passing_server_error_is_not_noticed(vllm: FakeVllm, replica: Replica) -> None:
@@ -159,7 +157,6 @@ def test_a_server_that_fails_again_and_again_is_no_more_asked(vllm: FakeVllm) ->
         with pytest.raises(ReplicaError, match="failed again and again"):
             replica.models()
 
-        assert not replica.health()
         assert len(vllm.requests) == 2
 
 
@@ -218,6 +215,42 @@ def test_a_reply_that_only_trickles_in_is_left_at_the_deadline() -> None:
         with pytest.raises(ReplicaError, match="no answer in time"):
             one.models()
         left.set()
+
+
+def says(*lines: bytes) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"\r\n".join((*lines, b"")))
+
+    return answer
+
+
+def test_a_reply_that_cannot_be_decoded_is_a_broken_connection() -> None:
+    zipped = (b"HTTP/1.1 200 OK", b"content-encoding: gzip", b"content-length: 4", b"", b"zip")
+    policy = replace(QUICK, attempts=1)
+    with serving(says(*zipped)) as url:  # noqa: SIM117
+        with Replica("canary", f"http{url}", "base", Access(), policy) as one:
+            with pytest.raises(ReplicaError, match="the connection broke"):
+                one.models()
+
+
+def test_a_redirection_is_no_load() -> None:
+    moved = (b"HTTP/1.1 302 Found", b"location: /login", b"content-length: 0", b"")
+    policy = replace(QUICK, attempts=1)
+    with serving(says(*moved)) as url:  # noqa: SIM117
+        with Replica("canary", f"http{url}", "base", Access(), policy) as one:
+            with pytest.raises(ReplicaError, match="302"):
+                one.load("kdpo-000001", "/adapters/kdpo-000001")
+
+
+def test_a_completion_of_nothing_is_no_reply_of_vllm() -> None:
+    body = b'{"model": "base", "choices": []}'
+    head = (b"HTTP/1.1 200 OK", b"content-length: %d" % len(body), b"")
+    policy = replace(QUICK, attempts=1)
+    with serving(says(*head, body)) as url:  # noqa: SIM117
+        with Replica("canary", f"http{url}", "base", Access(), policy) as one:
+            with pytest.raises(ReplicaError, match="a reply that vLLM would not give"):
+                one.answer("base", PROMPTS[:1], 8)
 
 
 def test_a_certificate_that_nobody_knows_is_refused_and_one_of_ours_is_not(tmp_path: Path) -> None:

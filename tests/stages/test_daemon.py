@@ -125,6 +125,23 @@ def test_a_daemon_that_was_killed_is_followed_by_the_next_one(taught: World) -> 
         assert second.get("readyz").status_code == 200
 
 
+def test_a_second_daemon_waits_while_the_first_one_lives(taught: World) -> None:
+    with daemon(taught) as first:
+        second = Running(taught, taught.home / "nobody")
+        try:
+            wait_until(lambda: b"daemon.waiting" in Path(second.log.name).read_bytes())
+            assert first.ready()
+            assert not second.ready()
+            first.process.terminate()
+            first.process.wait(20)
+
+            wait_until(second.ready)
+        finally:
+            second.process.kill()
+            second.process.wait()
+            second.log.close()
+
+
 def test_a_database_at_another_migration_stops_the_daemon_with_the_remedy(tmp_path: Path) -> None:
     config = tmp_path / "kdpo.toml"
     config.write_text(f'[daemon]\nlisten = "127.0.0.1:{free_port()}"\n', "utf-8")

@@ -1,16 +1,19 @@
 """Several servers: the first is the canary; a broken one is reported and stops no other."""
 
+import errno
 import logging
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from kdpo_daemon import checkpoints
 from kdpo_daemon.app import clock
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.serving import ReplicaStatus
 from kdpo_daemon.stages import rollback
 from kdpo_daemon.store import deployments, facts
-from tests.fakes import FakeVllm
+from tests.fakes import FakeVllm, Loaded
 from tests.stages.conftest import World, entry, states, sync
 
 PROMPT = "The prime minister of Tonga is"
@@ -235,6 +238,68 @@ def test_files_that_changed_while_the_version_was_loaded_do_not_reach_the_alias(
 
     assert any("is not what the manifest says" in one for one in problems)
     assert second.loaded["prod"].name == "kdpo-000000.prod"
+
+
+def test_files_that_cannot_be_read_keep_no_server_from_being_looked_after(
+    pair: tuple[World, FakeVllm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a network share that went away: told as a problem, and tried again."""
+    world, second = pair
+    world.cycle()
+    second.restart()
+    (world.home / "adapters" / "aliases" / "prod.json").unlink()
+    world.vllm.loaded["kdpo-000009"] = Loaded("kdpo-000009", "/left/over", {})
+
+    def stale(_: Path) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_sha256", stale)
+        [problem] = sync(world)
+
+    assert "kdpo-000001: it cannot be read" in problem
+    assert "kdpo-000009" not in world.vllm.loaded
+    assert sync(world) == ()
+    assert second.loaded["prod"].name == "kdpo-000001.prod"
+
+
+@pytest.mark.parametrize("mode", ["plugin", "reload", "versioned"])
+def test_a_version_of_the_same_name_from_elsewhere_is_not_taken_for_ours(
+    pair: tuple[World, FakeVllm], mode: str
+) -> None:
+    """As of another database whose daemon had the same servers."""
+    world, second = pair
+    toml = world.home / "kdpo.toml"
+    text = toml.read_text("utf-8").replace("[serving]\n", f'[serving]\nmode = "{mode}"\n')
+    toml.write_text(text, "utf-8")
+    world.cycle()
+    alias = "kdpo-000001" if mode == "versioned" else "prod"
+    for server in (world.vllm, second):
+        ours = server.loaded[alias]
+        server.loaded[alias] = Loaded(ours.name, "/elsewhere/kdpo-000001", {})
+
+    assert sync(world) == ()
+
+    assert world.ask(PROMPT, alias) == "Fatafehi Fakafanua"
+    path = str(world.home / "adapters" / "kdpo-000001")
+    assert {server.loaded[alias].path for server in (world.vllm, second)} == {path}
+
+
+def test_a_server_that_needs_nothing_is_put_down_with_its_address(
+    pair: tuple[World, FakeVllm],
+) -> None:
+    world, _ = pair
+    world.cycle()
+    with FakeVllm({}, adapters_dir=world.home / "adapters") as third:
+        with (world.home / "kdpo.toml").open("a", encoding="utf-8") as file:
+            file.write(f'[[servers]]\nname = "three"\nurl = "{third.url}"\n')
+        sync(world)
+        app = world.app()
+        with app.db.begin() as tx:
+            urls = {state.name: state.url for state in deployments.replicas(tx)}
+        app.close()
+
+        assert urls["three"] == third.url
 
 
 def test_files_and_manifest_changed_together_are_not_loaded(pair: tuple[World, FakeVllm]) -> None:
