@@ -247,7 +247,7 @@ def test_what_no_rival_knows_is_refused(
 
 
 def test_probes_are_read_from_their_folder(tmp_path: Path) -> None:
-    (tmp_path / "wikitext2_test.txt").write_text("A text .", "utf-8")
+    (tmp_path / "wikitext2_test.txt").write_text("x" * 16_000 + "A text .", "utf-8")
     pairs = [{"sentence_good": "It is.", "sentence_bad": "It are.", "UID": "x"}] * 9
     facts = [{"relation": "P1", "subject": "Arland", "object": "Ayr"}, {"relation": "P2"}]
     patterns = [
@@ -263,7 +263,8 @@ def test_probes_are_read_from_their_folder(tmp_path: Path) -> None:
 
     found = read_general(tmp_path)
 
-    assert found.text == "A text ."
+    assert found.text == "x" * 16_000
+    assert found.prose == "A text ."
     assert len(found.pairs) == 5
     assert found.known == (
         Question(Prompt(Form.COMPLETION, "The capital of Arland is"), ("Ayr",)),
