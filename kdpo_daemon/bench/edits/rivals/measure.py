@@ -16,7 +16,7 @@ from kdpo_daemon.bench.edits.records import Question, Record
 from kdpo_daemon.bench.edits.rivals.model import Ids, Lesson, Model
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, hit
 from kdpo_daemon.records.adapters import Score
-from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
+from kdpo_daemon.records.teaching import ForcedToken, Form, Probe, Prompt
 
 Tell = Callable[[str, int, int], None]
 #: What a rival is asked for a question about record `number`, or about none.
@@ -28,12 +28,7 @@ _WINDOW = 512  #: tokens of the fixed text that are read at once
 def base_result(model: Model, plan: Plan, tell: Tell) -> BaseResult:
     """Ask the base model what must not change."""
     probes = [probe for probe in probes_of(plan) if probe.kind in LOCALITY]
-    texts = model.answers(
-        [probe.prompt for probe in probes],
-        plan.max_tokens,
-        lambda done, of: tell("asking the base model", done, of),
-    )
-    answers = {probe.id: text for probe, text in zip(probes, texts, strict=True)}
+    answers = _answers(model, plan, probes, _unchanged_prompt, tell)
     forced = model.forced([_lesson(model, one) for _, one in _near(plan)])
     return BaseResult(answers, tuple(_argmax(one) for one in forced), model.device.type)
 
@@ -107,14 +102,23 @@ def share(name: str, marks: Sequence[bool]) -> Score:
 
 def _free(model: Model, plan: Plan, base: BaseResult, asked: Asked, tell: Tell) -> list[Score]:
     probes = probes_of(plan)
+    # apart from the others, as the base model was asked: what shares a batch changes last bits
+    near = [probe for probe in probes if probe.kind in LOCALITY]
+    taught = [probe for probe in probes if probe.kind not in LOCALITY]
+    after = _answers(model, plan, taught, asked, tell) | _answers(model, plan, near, asked, tell)
+    old = {one.number: one.old for one in plan.records if one.old}
+    return candidate_scores(probes, base.answers, after, old)
+
+
+def _answers(
+    model: Model, plan: Plan, probes: Sequence[Probe], asked: Asked, tell: Tell
+) -> dict[int, str]:
     texts = model.answers(
         [asked(probe.prompt, probe.fact_id) for probe in probes],
         plan.max_tokens,
-        lambda done, of: tell("asking the edited model", done, of),
+        lambda done, of: tell("asking", done, of),
     )
-    after = {probe.id: text for probe, text in zip(probes, texts, strict=True)}
-    old = {one.number: one.old for one in plan.records if one.old}
-    return candidate_scores(probes, base.answers, after, old)
+    return {probe.id: text for probe, text in zip(probes, texts, strict=True)}
 
 
 def _forced(model: Model, plan: Plan, base: BaseResult, asked: Asked) -> list[Score]:
