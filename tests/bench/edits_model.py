@@ -7,7 +7,7 @@ from kdpo_daemon.bench.edits.plan import Plan
 from kdpo_daemon.bench.edits.records import Question, Record
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.records.teaching import Form, Prompt
-from tests.tiny_model import COUNTRIES, PEOPLE, save_tiny_model
+from tests.tiny_model import save_tiny_model
 
 # answers end with the end token; what follows the last message ends the generation prompt
 _TEMPLATE = (
@@ -61,7 +61,6 @@ def tiny_plan(model: Path, batch: int = 2) -> Plan:
             questions=(Question(rivers[0], ("Dora",)),),
             keep=tuple(rivers[1:]),
             text="The head of Arland is Ann The river of Dorland is Eve",
-            prose=" ".join(f"The river in {one} of {two}" for one in PEOPLE for two in COUNTRIES),
             pairs=(MinimalPair("The head of Arland", "head The Arland of"),),
             known=(Question(completion("The capital of Forland is"), ("Finn",)),),
         ),

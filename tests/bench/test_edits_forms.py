@@ -264,7 +264,6 @@ def test_probes_are_read_from_their_folder(tmp_path: Path) -> None:
     found = read_general(tmp_path)
 
     assert found.text == "x" * 16_000
-    assert found.prose == "A text ."
     assert len(found.pairs) == 5
     assert found.known == (
         Question(Prompt(Form.COMPLETION, "The capital of Arland is"), ("Ayr",)),

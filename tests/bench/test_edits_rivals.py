@@ -13,7 +13,6 @@ from kdpo_daemon.bench.edits.plan import Work
 from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals.editor import Bench
 from kdpo_daemon.bench.edits.rivals.finetune import FromTheLastPlace, clamp
-from kdpo_daemon.bench.edits.rivals.locate import alphaedit, free_directions, memit, rome
 from kdpo_daemon.bench.edits.rivals.lora import dpo_loss
 from kdpo_daemon.bench.edits.rivals.measure import perplexity
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
@@ -24,7 +23,6 @@ from kdpo_daemon.bench.edits.settings import (
     BASE,
     RIVALS,
     FineTuneSettings,
-    LocateSettings,
     LoraSettings,
     ReleasedSettings,
     RivalSettings,
@@ -39,19 +37,11 @@ FINE_TUNE = FineTuneSettings(rate=2e-2, steps=80)
 #: Values that suit a model of three layers with large random weights.
 SETTINGS: dict[str, RivalSettings] = {
     "lora-ce": LoraSettings(rate=2e-2, epochs=40),
-    "lora-dpo": LoraSettings(rate=2e-2, epochs=60, beta=0.5),
+    "lora-dpo": LoraSettings(rate=1e-2, epochs=60),
     "ft-m": FINE_TUNE,
     "locft-bf": FINE_TUNE,
     "kdpo-released": ReleasedSettings(rate=1e-2),
-    # what is said at the subject reaches the answer through the layers above
-    "rome": LocateSettings(layers=(0.0,), rate=0.3, steps=60, clamp=20, decay=0, kl=0),
-    "memit": LocateSettings(
-        layers=(0.0, 0.33), rate=0.3, steps=60, clamp=20, decay=0, kl=0, moment_weight=1e-3
-    ),
-    "alphaedit": LocateSettings(
-        layers=(0.0, 0.33), rate=0.3, steps=60, clamp=20, decay=0, kl=0, free=1.0
-    ),
-    "kdpo": Recipe(layers=(1, 2), columns_rate=0.1, keep_weight=0.1, stir_weight=0.1),
+    "kdpo": Recipe(layers=(1, 2), columns_rate=0.1, keep_weight=0.1, stir_weight=0.1, steps=60),
 }
 
 
@@ -174,7 +164,7 @@ def test_no_edit_and_the_base_model_agree(base: Path, tmp_path: Path) -> None:
     assert found["forced_locality"] == 1
 
 
-@pytest.mark.parametrize("name", ["lora-ce", "lora-dpo", "ft-m", "locft-bf", "kdpo"])
+@pytest.mark.parametrize("name", ["lora-ce", "lora-dpo", "locft-bf"])
 def test_what_is_taught_is_answered_in_both_forms(name: str, base: Path, tmp_path: Path) -> None:
     work = begun(base, tmp_path, [name])
 
@@ -189,25 +179,20 @@ def test_what_is_taught_is_answered_in_both_forms(name: str, base: Path, tmp_pat
     assert batch.peak_mb > 1
 
 
+def test_ft_m_ends_with_its_last_fact_right(base: Path, tmp_path: Path) -> None:
+    work = begun(base, tmp_path, ["ft-m"], batch=1)
+
+    run(work, "ft-m", silent)
+
+    assert work.batches("ft-m")[-1].retention[-1] == 1
+
+
 def test_kdpo_as_released_teaches_the_tokens_and_no_end(base: Path, tmp_path: Path) -> None:
     work = begun(base, tmp_path, ["kdpo-released"])
 
     run(work, "kdpo-released", silent)
 
     assert scores_of(work, "kdpo-released")["forced_edit"] == 1
-
-
-@pytest.mark.parametrize("name", ["rome", "memit", "alphaedit"])
-def test_what_is_solved_into_a_layer_makes_the_objects_likelier(
-    name: str, base: Path, tmp_path: Path
-) -> None:
-    work = begun(base, tmp_path, ["none", name])
-
-    run(work, "none", silent)
-    run(work, name, silent)
-
-    assert scores_of(work, "none")["forced_edit"] == 0
-    assert scores_of(work, name)["forced_edit"] > 0
 
 
 def test_ft_l_stays_within_its_clamp_and_makes_the_object_likelier(
@@ -224,7 +209,7 @@ def test_ft_l_stays_within_its_clamp_and_makes_the_object_likelier(
 
     (after,) = model.forced([lesson])
     assert after[0].chosen_logprob > before[0].chosen_logprob + 0.5
-    assert 0 < float((editor.weight - began).abs().max()) <= 0.05 + 1e-6
+    assert 0 < float((editor.weight.detach() - began).abs().max()) <= 0.05 + 1e-6
 
 
 def test_the_prompt_states_the_fact_before_its_own_questions_alone(
@@ -263,20 +248,24 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     assert cut.batches(name)[1].retention == whole.batches(name)[1].retention
 
 
-def test_a_fact_whose_subject_is_not_in_its_prompts_is_left_out_alone(
+def test_the_product_teaches_what_its_child_takes_and_names_what_it_refuses(
     base: Path, tmp_path: Path
 ) -> None:
-    work = Work(tmp_path)
     plan = tiny_plan(base)
     lost = replace(plan.records[1], subject="Nowhere")
     plan = replace(plan, records=(plan.records[0], lost))
+    work = Work(tmp_path)
     work.begin(plan, {"kdpo": replace(RIVALS["kdpo"], settings=SETTINGS["kdpo"])})
     run(work, BASE, silent)
 
     run(work, "kdpo", silent)
 
-    assert work.batches("kdpo")[0].refused == (2,)
-    assert scores_of(work, "kdpo")["forced_edit"] == 0.5
+    (batch,) = work.batches("kdpo")
+    assert batch.refused == (2,)
+    assert batch.retention == (0.5,)
+    assert batch.peak_mb > 1
+    found = scores_of(work, "kdpo")
+    assert found["efficacy_completion"] == found["efficacy_chat"] == 0.5
 
 
 # ---------------------------------------------------------------- the equations
@@ -321,53 +310,3 @@ def test_what_judges_is_never_kept_by_training() -> None:
     found = keep_prompts(taught, [completion("x")], {judged}, PlanPolicy(), 0)
 
     assert {one.text for one in found} == {"The capital of Borland is", "x"}
-
-
-def test_rome_says_what_is_wanted_at_its_key_and_little_elsewhere() -> None:
-    key, change = torch.tensor([1.0, 1.0]), torch.tensor([3.0])
-    moment = torch.diag(torch.tensor([1.0, 4.0]))
-
-    found = rome(key, change, moment)
-
-    # C^-1 k = (1, 1/4), k^T C^-1 k = 5/4: the direction that text uses more is used less
-    assert found.tolist() == [pytest.approx([2.4, 0.6])]
-    assert float(found @ key) == pytest.approx(3.0)
-
-
-def test_memit_gives_way_where_ordinary_text_weighs() -> None:
-    key, missing = torch.tensor([[1.0]]), torch.tensor([[7.0]])
-
-    found = memit(key, missing, torch.tensor([[6.0]]))
-
-    # lambda C = 6 beside K K^T = 1: a seventh of what is wanted
-    assert found.tolist() == [[pytest.approx(1.0)]]
-
-
-def test_memit_says_all_that_is_wanted_where_nothing_weighs() -> None:
-    keys = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]], dtype=torch.float64)
-    missing = torch.tensor([[1.0, -1.0], [2.0, 3.0]], dtype=torch.float64)
-
-    found = memit(keys, missing, 1e-9 * torch.eye(3, dtype=torch.float64))
-
-    assert torch.allclose(keys @ found.T, missing, atol=1e-5)
-
-
-def test_alphaedit_moves_free_directions_alone_and_less_where_earlier_keys_are() -> None:
-    free = free_directions(torch.diag(torch.tensor([9.0, 0.01])), 0.02)
-    keys, missing = torch.tensor([[1.0, 1.0]]), torch.tensor([[2.0]])
-
-    first = alphaedit(keys, missing, free, torch.zeros(2, 2))
-    later = alphaedit(keys, missing, free, keys.T @ keys)
-
-    # (0, 2) times the inverse of [[1, 1], [0, 2]], then of [[1, 2], [0, 3]]
-    assert free.tolist() == [[0, 0], [0, 1]]
-    assert first.tolist() == [pytest.approx([0.0, 1.0])]
-    assert later.tolist() == [pytest.approx([0.0, 2 / 3])]
-
-
-def test_a_subject_is_found_in_both_forms(model: Model) -> None:
-    asked = Prompt(Form.CHAT, "Who leads Arland ?")
-
-    assert model.last_place(completion("The head of Arland is"), "Arland") == 3
-    assert model.last_place(asked, "Arland") == 2
-    assert model.last_place(asked, "Nowhere") is None

@@ -37,7 +37,6 @@ class General:
     questions: tuple[Question, ...]  #: judged by whether the answer is the base model's
     keep: tuple[Prompt, ...]  #: general prompts that a rival may train to leave alone
     text: str
-    prose: str  #: more of the same source, that a rival may learn from what text is like
     pairs: tuple[MinimalPair, ...]
     known: tuple[Question, ...]  #: completions with one right answer each
 
@@ -45,12 +44,11 @@ class General:
 def read_general(folder: Path) -> General:
     """Read all of it.  SettingsError naming the file if one is missing or not in its form."""
     try:
-        text = (folder / "wikitext2_test.txt").read_text("utf-8")
+        text = (folder / "wikitext2_test.txt").read_text("utf-8")[:_CHARACTERS]
         return General(
             questions=tuple(_shipped("general_probes.jsonl")),
             keep=tuple(one.prompt for one in _shipped("general_keep.jsonl")),
-            text=text[:_CHARACTERS],
-            prose=text[_CHARACTERS:],
+            text=text,
             pairs=tuple(_pairs(folder / "blimp_small.jsonl")),
             known=tuple(_known(folder)),
         )

@@ -77,22 +77,6 @@ class ReleasedSettings:
     twice: bool = True
 
 
-@dataclass(frozen=True)
-class LocateSettings:
-    """ROME, MEMIT, AlphaEdit: what a layer should say at the subject, solved into its MLP."""
-
-    layers: tuple[float, ...]  #: as shares of the depth; what they should say is found at the last
-    module: str = "mlp.down_proj"
-    steps: int = 25  #: of Adam on the change of what the layer says
-    rate: float = 0.1
-    decay: float = 0.5  #: weight of the change's norm over the squared norm of the hidden state
-    kl: float = 0.0625  #: weight of the KL on "{subject} is a"
-    clamp: float = 0.75  #: largest norm of the change, as a share of the hidden state's
-    moment_weight: float = 15000.0  #: MEMIT's lambda: what ordinary text counts for
-    free: float = 2e-2  #: AlphaEdit: directions with less than this of C's mean eigenvalue
-    ridge: float = 1e-3  #: on C, as a share of its mean diagonal: it rests on few tokens here
-
-
 RivalSettings = (
     NoneSettings | PromptSettings | LoraSettings | FineTuneSettings | ReleasedSettings | Recipe
 )
@@ -138,15 +122,6 @@ RIVALS: Mapping[str, Rival] = {
         ReleasedSettings(),
         _PUBLISHED,
         "KDPO as released, arXiv 2406.09920, double update included",
-    ),
-    "rome": Rival(
-        LocateSettings(layers=(0.17,)), _PUBLISHED, "arXiv 2202.05262, one fact at a time"
-    ),
-    "memit": Rival(
-        LocateSettings(layers=(0.13, 0.17, 0.2, 0.23, 0.27)), _PUBLISHED, "arXiv 2210.07229"
-    ),
-    "alphaedit": Rival(
-        LocateSettings(layers=(0.13, 0.17, 0.2, 0.23, 0.27)), _PUBLISHED, "arXiv 2410.02355"
     ),
     "kdpo": Rival(
         Recipe(),

@@ -84,32 +84,13 @@ class Model:
             )
         return closed[len(asked) : len(answered) + int(end)]
 
-    def last_place(self, prompt: Prompt, words: str) -> int | None:
-        """Give the place of the last token of some words in a prompt; None if not in it."""
-        text = prompt.text
-        if prompt.form is Form.CHAT:
-            turns = [_said("user", prompt.text)]
-            text = self._written(turns, add_generation_prompt=True)
-        end = text.rfind(words) + len(words)
-        if end < len(words):
-            return None
-        special = prompt.form is Form.COMPLETION
-        spans = self._tokenizer(
-            text, add_special_tokens=special, return_offsets_mapping=True
-        ).offset_mapping
-        places = [place for place, (first, last) in enumerate(spans) if first < end <= last]
-        return places[-1] if places else None
-
     def lesson(self, prompt: Prompt, text: str, *, end: bool = True) -> Lesson:
         """Give a prompt and an answer in ids."""
         return Lesson(self.ids(prompt), self.target(prompt, text, end=end))
 
     def _chat(self, turns: list[dict[str, str]], **how: bool) -> Ids:
-        text = self._written(turns, **how)
+        text = self._tokenizer.apply_chat_template(turns, tokenize=False, **how)
         return tuple(self._tokenizer(text, add_special_tokens=False).input_ids)
-
-    def _written(self, turns: list[dict[str, str]], **how: bool) -> str:
-        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, **how))
 
     # ------------------------------------------------------------ free generation
 
@@ -218,8 +199,8 @@ class Model:
 
     # ------------------------------------------------------------ parts
 
-    def module_name(self, share: float, name: str) -> str:
-        """Name the module `name` of the layer that far up, as a share of the depth."""
+    def module(self, share: float, name: str) -> nn.Linear:
+        """Give the module `name` of the layer that far up, as a share of the depth."""
         names = [one for one, _ in self.net.named_modules() if one.endswith("." + name)]
         if not names:
             raise SettingsError(
@@ -227,11 +208,8 @@ class Model:
                 subject=str(self.directory),
                 hint="set the rival's module to a linear module that every layer has",
             )
-        return names[min(len(names) - 1, layer_at(share, len(names)))]
-
-    def module(self, share: float, name: str) -> nn.Linear:
-        """Give the module `name` of the layer that far up, as a share of the depth."""
-        found: nn.Linear = self.net.get_submodule(self.module_name(share, name))
+        at = min(len(names) - 1, layer_at(share, len(names)))
+        found: nn.Linear = self.net.get_submodule(names[at])
         return found
 
 

@@ -15,7 +15,6 @@ from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals import memory
 from kdpo_daemon.bench.edits.rivals.editor import Bench, Editor
 from kdpo_daemon.bench.edits.rivals.finetune import BreadthFirst, FromTheLastPlace, OneByOne
-from kdpo_daemon.bench.edits.rivals.locate import AlphaEdit, Memit, Rome
 from kdpo_daemon.bench.edits.rivals.lora import Lora, LoraDpo
 from kdpo_daemon.bench.edits.rivals.measure import Tell, base_result, retention, scores
 from kdpo_daemon.bench.edits.rivals.model import Model
@@ -34,9 +33,6 @@ _EDITORS: dict[str, Callable[[Bench, Any], Editor]] = {
     "ft-l": FromTheLastPlace,
     "locft-bf": BreadthFirst,
     "kdpo-released": Released,
-    "rome": Rome,
-    "memit": Memit,
-    "alphaedit": AlphaEdit,
     "kdpo": Product,
 }
 
