@@ -3,13 +3,14 @@
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from kdpo_daemon.bench.intervals import wilson
 
 _AIMS = {"precision": 0.98, "recall": 0.95}
 _COLOURS = {"accepted": "#2a7f62", "held": "#e0a030", "rejected": "#b8b8b8"}
@@ -70,14 +71,6 @@ def _cost(axes: Axes, weeks: Sequence[Mapping[str, Any]]) -> None:
 
 def _total(week: Mapping[str, Any]) -> float:
     return float(week["ingest_s"] + week["accept_s"])
-
-
-def wilson(right: int, of: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share (Wilson 1927)."""
-    z = 1.96
-    middle = (right + z * z / 2) / (of + z * z)
-    half = z / (of + z * z) * sqrt(right * (of - right) / of + z * z / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def quarterly(claims: Sequence[Mapping[str, str]]) -> Counter[tuple[str, str]]:

@@ -16,7 +16,7 @@ from kdpo_daemon.bench import documents as documents_bench
 from kdpo_daemon.bench import extract as extract_bench
 from kdpo_daemon.bench import sources as sources_bench
 from kdpo_daemon.bench import wikidata as wikidata_bench
-from kdpo_daemon.cli import bench_serving
+from kdpo_daemon.cli import bench_edits, bench_serving
 from kdpo_daemon.cli.options import ATTENTION, console
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.relations import read_pack
@@ -26,6 +26,7 @@ Out = Annotated[Path, typer.Option("--json", help="Where the numbers go.")]
 
 cli = typer.Typer(help="Measure what the documentation states.", no_args_is_help=True)
 bench_serving.add_to(cli)
+bench_edits.add_to(cli)
 
 
 @cli.callback()
@@ -60,14 +61,17 @@ def intake(
 
 @cli.command("plot")
 def plot(
-    result: Annotated[Path, typer.Argument(help="What bench intake wrote.")],
+    result: Annotated[Path, typer.Argument(help="What bench intake or bench edits wrote.")],
     picture: Annotated[Path, typer.Argument(help="SVG or PNG to write.")],
 ) -> None:
-    """Draw what `kdpo bench intake` found; needs the package matplotlib."""
+    """Draw what `kdpo bench intake` or `edits` found; needs the package matplotlib."""
     _need("matplotlib")
     from kdpo_daemon.bench import plots
+    from kdpo_daemon.bench.edits import pictures
 
-    plots.draw(json.loads(result.read_text("utf-8")), picture)
+    found = json.loads(result.read_text("utf-8"))
+    draw = pictures.draw if found.get("benchmark") == "edits" else plots.draw
+    draw(found, picture)
 
 
 @cli.command("documents")

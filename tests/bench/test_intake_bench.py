@@ -11,6 +11,7 @@ from kdpo_daemon.app import silent
 from kdpo_daemon.bench import folder as whole
 from kdpo_daemon.bench import intake, labels, plots
 from kdpo_daemon.bench.factbook import document, read_history
+from kdpo_daemon.bench.intervals import wilson
 from kdpo_daemon.cli import cli
 from kdpo_daemon.errors import SettingsError
 
@@ -214,5 +215,5 @@ def test_the_picture_shows_each_sample_and_quarter(tmp_path: Path) -> None:
 
 
 def test_few_cases_leave_a_wide_interval() -> None:
-    assert plots.wilson(71, 72) == pytest.approx((0.9254, 0.9975), abs=0.0005)
-    assert plots.wilson(0, 5)[0] == 0.0
+    assert wilson(71, 72) == pytest.approx((0.9254, 0.9975), abs=0.0005)
+    assert wilson(0, 5)[0] == 0.0

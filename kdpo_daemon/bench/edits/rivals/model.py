@@ -1,0 +1,280 @@
+"""A causal language model that can be asked, scored and changed.  Always in float32.
+
+It knows neither facts nor rivals.  Shapes: N sequences, L places, P target tokens, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.model_dir import end_token_id
+from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
+
+_ANSWERS = 64  #: prompts answered at once
+_TOKENS = 2048  #: tokens with padding in one pass that is scored
+
+Ids = tuple[int, ...]
+#: Told how many of how many are done.
+OnDone = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A prompt and what should follow it, in token ids."""
+
+    prompt: Ids
+    target: Ids
+
+    @property
+    def text(self) -> Ids:
+        """What the model reads; the last target token predicts nothing."""
+        return self.prompt + self.target[:-1]
+
+
+class Model:
+    """A model directory, loaded; `net` may be changed or wrapped by a rival."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        # small changes of weights vanish in bfloat16, which many processors are slow at besides
+        net: Any = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=torch.float32, local_files_only=True
+        )
+        self.net: Any = net.to(self.device).eval().requires_grad_(requires_grad=False)
+        self._completion_end = end_token_id(directory)
+        ends = self.net.generation_config.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        if self._tokenizer.chat_template is None:
+            raise SettingsError(
+                "the model has no chat template",
+                subject=str(directory),
+                hint="name the directory of a chat model as --model",
+            )
+
+    # ------------------------------------------------------------ words and ids
+
+    def ids(self, prompt: Prompt) -> Ids:
+        """Give the ids of a prompt, up to where the answer begins."""
+        if prompt.form is Form.COMPLETION:
+            return tuple(self._tokenizer(prompt.text).input_ids)
+        return self._chat([_said("user", prompt.text)], add_generation_prompt=True)
+
+    def target(self, prompt: Prompt, text: str, *, end: bool = True) -> Ids:
+        """Give the ids of an answer as it follows a prompt, with the token that ends it."""
+        if prompt.form is Form.COMPLETION:
+            ids = self._tokenizer(f" {text}", add_special_tokens=False).input_ids
+            return (*ids, self._completion_end) if end else tuple(ids)
+        turns = [_said("user", prompt.text), _said("assistant", text)]
+        asked = self.ids(prompt)
+        answered = self._chat(turns, continue_final_message=True)
+        closed = self._chat(turns)
+        if answered[: len(asked)] != asked or closed[: len(answered)] != answered:
+            raise SettingsError(
+                "the chat template does not write an answer after its own generation prompt",
+                subject=str(self.directory),
+            )
+        return closed[len(asked) : len(answered) + int(end)]
+
+    def lesson(self, prompt: Prompt, text: str, *, end: bool = True) -> Lesson:
+        """Give a prompt and an answer in ids."""
+        return Lesson(self.ids(prompt), self.target(prompt, text, end=end))
+
+    def _chat(self, turns: list[dict[str, str]], **how: bool) -> Ids:
+        text = self._tokenizer.apply_chat_template(turns, tokenize=False, **how)
+        return tuple(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    # ------------------------------------------------------------ free generation
+
+    def answers(self, prompts: Sequence[Prompt], max_tokens: int, on_done: OnDone) -> list[str]:
+        """Greedy answers in the order of the prompts, each until the model's own end token."""
+        found: list[Ids] = [()] * len(prompts)
+        done = 0
+        for group in _groups(prompts, [self.ids(prompt) for prompt in prompts]):
+            answers = self.continued([ids for _, ids in group], max_tokens)
+            for (index, _), answer in zip(group, answers, strict=True):
+                found[index] = answer
+            done += len(group)
+            on_done(done, len(prompts))
+        return [self._tokenizer.decode(one, skip_special_tokens=True) for one in found]
+
+    @torch.no_grad()
+    def continued(self, prompts: Sequence[Ids], max_tokens: int) -> list[Ids]:
+        """What follows each prompt of one group: at most `max_tokens` ids, no end token.
+
+        What all begin with, a chat template's head above all, is computed once.
+        """
+        shared = _shared(prompts)
+        cache = self._read(prompts[0][:shared], len(prompts))
+        ids, mask = _padded_left([one[shared:] for one in prompts], shared, self.device)
+        said: list[list[int]] = [[] for _ in prompts]
+        alive = torch.arange(len(prompts), device=self.device)
+        for _ in range(max_tokens):
+            places = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+            out = self.net(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=places,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            following = out.logits[:, -1].argmax(1)
+            going = self._note(said, alive, following)
+            if not bool(going.any()):
+                break
+            if not bool(going.all()):
+                cache.batch_select_indices(going.nonzero()[:, 0])
+            alive, ids = alive[going], following[going][:, None]
+            mask = torch.cat([mask[going], mask.new_ones(len(alive), 1)], dim=1)
+        return [tuple(one) for one in said]
+
+    def _note(self, said: list[list[int]], alive: Tensor, following: Tensor) -> Tensor:
+        """Put the next tokens down; gives which of the rows go on, (N,) bool."""
+        going = []
+        for index, token in zip(alive.tolist(), following.tolist(), strict=True):
+            going.append(token not in self._ends)
+            if going[-1]:
+                said[index].append(token)
+        return torch.tensor(going, device=self.device)
+
+    def _read(self, ids: Ids, copies: int) -> Any:
+        """Keys and values of a beginning, for `copies` rows."""
+        cache = DynamicCache(config=self.net.config)
+        if ids:
+            at = torch.tensor([ids], device=self.device)
+            self.net(input_ids=at, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(copies)
+        return cache
+
+    # ------------------------------------------------------------ scored answers
+
+    def target_logits(self, lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits that predict target tokens (P, V), their lesson (P,), and the tokens (P,)."""
+        longest = max(len(one.text) for one in lessons)
+        ids = torch.zeros(len(lessons), longest, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        at: list[tuple[int, int, int]] = []
+        for row, one in enumerate(lessons):
+            ids[row, : len(one.text)] = torch.tensor(one.text)
+            mask[row, : len(one.text)] = 1
+            first = len(one.prompt) - 1
+            at += [(row, first + place, token) for place, token in enumerate(one.target)]
+        row_, place_, tokens = (one.to(self.device) for one in torch.tensor(at).unbind(1))
+        with _picking(self.net.get_output_embeddings(), row_, place_):
+            out = self.net(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                use_cache=False,
+            )
+        return out.logits[0].float(), row_, tokens
+
+    @torch.no_grad()
+    def forced(
+        self, lessons: Sequence[Lesson], on_done: OnDone = lambda *_: None
+    ) -> list[tuple[ForcedToken, ...]]:
+        """Targets under teacher forcing: one record per target token (natural logarithms)."""
+        found: list[list[ForcedToken]] = [[] for _ in lessons]
+        order = sorted(range(len(lessons)), key=lambda i: len(lessons[i].text))
+        done = 0
+        for group in _within(order, [len(one.text) for one in lessons]):
+            logits, row, tokens = self.target_logits([lessons[i] for i in group])
+            logprobs = logits.log_softmax(1)
+            best, argmax = logprobs.max(1)
+            mine = logprobs.gather(1, tokens[:, None])[:, 0]
+            columns = (row.tolist(), mine.tolist(), argmax.tolist(), best.tolist())
+            for number, *seen in zip(*columns, strict=True):
+                found[group[int(number)]].append(ForcedToken(seen[0], int(seen[1]), seen[2]))
+            done += len(group)
+            on_done(done, len(lessons))
+        return [tuple(one) for one in found]
+
+    # ------------------------------------------------------------ parts
+
+    def module(self, share: float, name: str) -> nn.Linear:
+        """Give the module `name` of the layer that far up, as a share of the depth."""
+        names = [one for one, _ in self.net.named_modules() if one.endswith("." + name)]
+        if not names:
+            raise SettingsError(
+                f"no module of this model is named ...{name}",
+                subject=str(self.directory),
+                hint="set the rival's module to a linear module that every layer has",
+            )
+        at = min(len(names) - 1, layer_at(share, len(names)))
+        found: nn.Linear = self.net.get_submodule(names[at])
+        return found
+
+
+def layer_at(share: float, depth: int) -> int:
+    """Give a layer's number: that share of the depth, rounded."""
+    return round(share * depth)
+
+
+def _said(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+def _shared(prompts: Sequence[Ids]) -> int:
+    """How many tokens all begin with alike; each keeps one at least to go on from."""
+    most = min(map(len, prompts)) - 1
+    first = prompts[0]
+    return next((i for i in range(most) if any(one[i] != first[i] for one in prompts)), most)
+
+
+def _groups(prompts: Sequence[Prompt], ids: Sequence[Ids]) -> Iterator[list[tuple[int, Ids]]]:
+    """Number and ids of the prompts that are answered together.
+
+    Of one form, since chat prompts begin alike; alike in length, since all are padded to the
+    longest.
+    """
+    for form in Form:
+        mine = [(number, ids[number]) for number, one in enumerate(prompts) if one.form is form]
+        mine.sort(key=lambda one: len(one[1]))
+        for start in range(0, len(mine), _ANSWERS):
+            yield mine[start : start + _ANSWERS]
+
+
+def _padded_left(rests: Sequence[Ids], before: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids (N, L), and a mask (N, before + L) that sees all of what came before."""
+    longest = max(map(len, rests))
+    ids = torch.zeros(len(rests), longest, dtype=torch.int64)
+    mask = torch.zeros(len(rests), before + longest, dtype=torch.int64)
+    mask[:, :before] = 1
+    for row, rest in enumerate(rests):
+        ids[row, longest - len(rest) :] = torch.tensor(rest)
+        mask[row, before + longest - len(rest) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def _within(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Cut an order of growing lengths into groups of at most `_TOKENS` with padding."""
+    group: list[int] = []
+    for index in order:
+        if group and (len(group) + 1) * lengths[index] > _TOKENS:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+@contextmanager
+def _picking(head: nn.Module, row: Tensor, place: Tensor) -> Iterator[None]:
+    """Let the head of the model see some places alone: its logits become (1, P, V)."""
+
+    def pick(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+        return (arguments[0][row, place][None],)
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()

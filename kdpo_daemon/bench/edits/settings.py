@@ -1,0 +1,183 @@
+"""The rivals by name, with the values that shape each.  Loads no torch; trains nothing.
+
+Every value can be set (`--set lora-ce.rate=3e-4`), so that each rival can be given the same effort
+of tuning; what was done is part of the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.orders import Recipe
+
+#: The process that asks the base model, where others are named after their rival.
+BASE = "base"
+
+#: The edited layer of the papers, 21 of Llama's 32, as a share of the depth.
+_PAPERS_LAYER = 0.66
+
+
+@dataclass(frozen=True)
+class NoneSettings:
+    """No edit: the base model."""
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """The fact before the question, as a retriever would put it that always finds it."""
+
+    chat: str = "{fact}\n\n{question}"
+    completion: str = "{fact} {question}"
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """LoRA (arXiv 2106.09685) on the MLP of all layers, kept and trained on over batches."""
+
+    rank: int = 8
+    alpha: int = 16
+    modules: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    rate: float = 1e-3  #: as arXiv 2502.14502 stores new facts with
+    epochs: int = 10  #: over a batch's own pairs
+    rows: int = 16  #: pairs in a step; as many of earlier facts come on top
+    replay: bool = True
+    beta: float = 0.1  #: of DPO; not used with cross-entropy
+    stop: float = 1e-2  #: an epoch with a smaller mean loss is the last
+
+
+@dataclass(frozen=True)
+class FineTuneSettings:
+    """One matrix, one fact at a time (FT-M, FT-L), or many epochs over all facts (LocFT-BF)."""
+
+    layer: float = _PAPERS_LAYER
+    module: str = "mlp.down_proj"
+    rate: float = 5e-4
+    steps: int = 25  #: at most; epochs for LocFT-BF
+    rows: int = 100  #: pairs in a step of LocFT-BF
+    stop: float = 1e-2  #: a smaller loss ends a fact, or an epoch, or leaves a step out
+    clamp: float = 0.0  #: largest change of a weight by one fact; 0: any
+
+
+@dataclass(frozen=True)
+class ReleasedSettings:
+    """KDPO as its authors released it (arXiv 2406.09920): one matrix, one fact at a time.
+
+    Completion alone and no end token, as in their code.
+    """
+
+    layer: float = _PAPERS_LAYER
+    module: str = "mlp.down_proj"
+    rate: float = 2e-5  #: 1e-4 / 5, their sequential mode
+    steps: int = 8
+    cycles: int = 20
+    beta: float = 0.1
+    stop: float = 1e-3
+    #: their sequential mode trains in place and then adds the change once more
+    twice: bool = True
+
+
+RivalSettings = (
+    NoneSettings | PromptSettings | LoraSettings | FineTuneSettings | ReleasedSettings | Recipe
+)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A name, its values, and what was done to find them."""
+
+    settings: RivalSettings
+    tuning: str
+    source: str
+
+
+_PUBLISHED = "published values of models of 7 to 8B; the layer as a share of the depth; not tuned"
+
+RIVALS: Mapping[str, Rival] = {
+    "none": Rival(NoneSettings(), "nothing to tune", "the base model"),
+    "prompt": Rival(PromptSettings(), "not tuned", "retrieval that always finds the fact"),
+    "lora-ce": Rival(LoraSettings(), "not tuned", "LoRA, arXiv 2106.09685, cross-entropy"),
+    "lora-dpo": Rival(
+        LoraSettings(),
+        "as lora-ce; not tuned",
+        "LoRA with DPO, arXiv 2305.18290: chosen the new object, rejected the greedy answer",
+    ),
+    "ft-m": Rival(
+        FineTuneSettings(),
+        _PUBLISHED,
+        "cross-entropy on the target's tokens, one matrix, one fact at a time (EasyEdit)",
+    ),
+    "ft-l": Rival(
+        FineTuneSettings(clamp=5e-5),
+        _PUBLISHED,
+        "constrained fine-tuning, arXiv 2012.00363; the target from the prompt's last place, as"
+        " in the code of arXiv 2202.05262",
+    ),
+    "locft-bf": Rival(
+        FineTuneSettings(),
+        _PUBLISHED + "; each batch trains on all facts so far",
+        "breadth-first fine-tuning of one matrix, arXiv 2509.22072",
+    ),
+    "kdpo-released": Rival(
+        ReleasedSettings(),
+        _PUBLISHED,
+        "KDPO as released, arXiv 2406.09920, double update included",
+    ),
+    "kdpo": Rival(
+        Recipe(),
+        "the product's defaults, found on facts about heads of government with the demo model",
+        "kdpo_daemon, through its own training child",
+    ),
+}
+
+
+def chosen(names: Sequence[str], changes: Sequence[str]) -> dict[str, Rival]:
+    """Give the named rivals with changed values; a change is `lora-ce.rate=3e-4`.
+
+    Raises:
+        SettingsError: no such rival or value.
+
+    """
+    unknown = [name for name in names if name not in RIVALS]
+    if unknown:
+        raise SettingsError(
+            f"no rival is named {unknown[0]!r}",
+            subject="--rivals",
+            hint=f"choose from {', '.join(RIVALS)}",
+        )
+    found = {name: RIVALS[name] for name in dict.fromkeys(names)}
+    for change in changes:
+        name, _, said = change.partition(".")
+        field, equals, value = said.partition("=")
+        if name not in found or not equals:
+            raise SettingsError(
+                f"{change!r} is not RIVAL.NAME=VALUE of a rival in this run", subject="--set"
+            )
+        found[name] = _changed(found[name], name, field, value)
+    return found
+
+
+def _changed(rival: Rival, name: str, field: str, value: str) -> Rival:
+    known = {one.name for one in fields(rival.settings)}
+    if field not in known:
+        raise SettingsError(
+            f"{name} has no {field!r}", subject="--set", hint=f"it has {', '.join(sorted(known))}"
+        )
+    try:
+        changed: dict[str, Any] = {field: _as(getattr(rival.settings, field), value)}
+    except ValueError as error:
+        raise SettingsError(f"{value!r} is no value of {name}.{field}", subject="--set") from error
+    settings = replace(rival.settings, **changed)
+    return replace(rival, settings=settings, tuning=f"{rival.tuning}; set: {field}={value}")
+
+
+def _as(now: object, value: str) -> object:
+    """Read a value of the kind that stands there now."""
+    if isinstance(now, bool):
+        if value not in ("true", "false"):
+            raise ValueError(value)
+        return value == "true"
+    if isinstance(now, tuple):
+        kind = type(now[0]) if now else int
+        return tuple(kind(one) for one in value.split(",") if one)
+    return type(now)(value)  # type: ignore[call-arg]  # int, float or str
