@@ -113,6 +113,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
             "name": feed.name,
             "kind": feed.kind,
             "url": feed.url,
+            "moved_to": feed.moved_to,
             "trust": feed.trust,
             "extract": feed.extract,
             "enabled": feed.enabled,

@@ -50,6 +50,12 @@ class Feed:
     last_error: str | None = None
     kind: str = FeedKind.FEED  #: a FeedKind, or the name of a plug-in's kind
     options: Mapping[str, object] = field(default_factory=dict)  #: what the kind needs; it checks
+    moved_to: str | None = None  #: where permanent redirects alone led when it was asked last
+
+    @property
+    def address(self) -> str:
+        """Where it is asked first: where it has moved, unless the poll before failed."""
+        return self.url if self.failures else self.moved_to or self.url
 
     @property
     def extract(self) -> Extract:
@@ -94,6 +100,7 @@ class Fetched:
     etag: str | None = None
     last_modified: str | None = None
     max_age: float | None = None  #: seconds that the publisher asks us to wait
+    moved_to: str | None = None  #: `url`, if permanent redirects alone led there
 
 
 @dataclass(frozen=True)

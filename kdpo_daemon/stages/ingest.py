@@ -63,7 +63,7 @@ class Ingest:
                 counts["refused"] += len(polled.refused)
             if polled.error:
                 counts["failed"] += 1
-                counts["paused"] += self._failed(polled.feed, polled.error, round_)
+                counts["paused"] += self._failed(polled, polled.error, round_)
                 problems.append(str(polled.error))
         return Report("ingest", dict(counts), tuple(problems))
 
@@ -82,6 +82,8 @@ class Ingest:
         page = None if simple else read.page
         with self.db.begin() as tx:
             counts = feeds.record_poll(tx, feed.id, fetched, read.said, now, at, page)
+            if read.page.url == feed.url:
+                self._moved(tx, feed, fetched.moved_to)
             pages.want(tx, feed.id, read.follow)
             if read.last:
                 pages.forget_idle(tx, feed.id, now - _KEPT)
@@ -89,6 +91,12 @@ class Ingest:
                 detail: dict[str, object] = {"new": counts.new, "changed": counts.changed}
                 audit.record(tx, "daemon", "feed.polled", f"feed:{feed.name}", detail, now)
         return Counter(new=counts.new, changed=counts.changed)
+
+    def _moved(self, tx: Session, feed: Feed, to: str | None) -> None:
+        """Put down where a feed has moved for good; tell it if that is new."""
+        if feeds.move(tx, feed.id, to):
+            detail: dict[str, object] = {"from": feed.moved_to or feed.url, "to": to or feed.url}
+            audit.record(tx, "daemon", "feed.moved", f"feed:{feed.name}", detail, self.clock())
 
     def _put_back(self, feed: Feed, failed: Failed) -> None:
         """Let a followed page come after the others, or forget it if it is not there any more."""
@@ -111,14 +119,16 @@ class Ingest:
                 )
         return told
 
-    def _failed(self, feed: Feed, error: SourceError, round_: Round[Polled]) -> int:
+    def _failed(self, polled: Polled, error: SourceError, round_: Round[Polled]) -> int:
         """Put down a failure; give how many more feeds of the host are put off because of it."""
-        now = self.clock()
+        feed, now = polled.feed, self.clock()
         at = next_poll(feed, error, self.policy, now, self.rng)
         with self.db.begin() as tx:
             feeds.record_failure(tx, feed.id, str(error), now, at, disable=error.gone)
             paused = self._pause(tx, feed, error, round_) if error.busy else 0
             if error.gone:
+                if error.moved_to and polled.failed[0].page.url == feed.url:
+                    self._moved(tx, feed, error.moved_to)
                 detail: dict[str, object] = {"why": error.message}
                 audit.record(tx, "daemon", "feed.disabled", f"feed:{feed.name}", detail, now)
         return paused

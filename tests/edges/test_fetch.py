@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from kdpo_daemon.errors import SourceError
-from kdpo_daemon.feeds.fetch import FetchPolicy, fetch, next_poll
+from kdpo_daemon.feeds.fetch import FetchPolicy, _may_be_kept, fetch, next_poll
 from kdpo_daemon.feeds.network import is_allowed
 from kdpo_daemon.records.intake import Feed, Fetched, Trust
 from tests.edges.feed_server import Answer, FeedServer, raw, running, says
@@ -193,6 +194,21 @@ def test_redirects_are_followed(server: FeedServer) -> None:
     fetched = fetch(at(server), POLICY, now=NOW)
 
     assert (fetched.url, fetched.body) == (server.url("/there"), b"<rss/>")
+
+
+@pytest.mark.parametrize(
+    ("before", "url", "kept"),
+    [
+        (None, "http://a.example/", True),
+        ("http://a.example/", "https://a.example/", True),
+        ("https://a.example/", "http://a.example/", False),
+        ("http://a.example/", "http://a.example/" + "a" * 2000, False),
+    ],
+)
+def test_a_permanent_redirect_is_kept_only_where_that_does_no_harm(
+    before: str | None, url: str, kept: bool
+) -> None:
+    assert _may_be_kept(httpx.URL(url), httpx.URL(before) if before else None) is kept
 
 
 @pytest.mark.parametrize("location", ["/", ""])
