@@ -6,12 +6,11 @@ for gzip and inflates it itself, since a decoder that hands out a whole decompre
 would let a bomb through.  Does not parse.  The resolver's own time is the only wait not bounded.
 """
 
-import random
 import re
 import ssl
 import zlib
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from urllib.parse import urlsplit
@@ -69,28 +68,6 @@ def fetch(feed: Feed, policy: FetchPolicy, *, now: datetime) -> Fetched:
             raise _failed(feed, what, "it is tried again later; see [fetch] total_s") from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise _failed(feed, f"broke off: {error}", "check its URL and the network") from error
-
-
-def next_poll(
-    feed: Feed,
-    outcome: Fetched | SourceError,
-    policy: FetchPolicy,
-    now: datetime,
-    jitter: random.Random,
-) -> datetime:
-    """Say when to poll next.
-
-    After a success: the feed's interval, or the publisher's max-age if that is longer.  After a
-    failure: the interval doubled for each failure in a row (`feed.failures` without this one),
-    or Retry-After.  Up to a tenth more, so that feeds do not stay in step.
-    """
-    if isinstance(outcome, SourceError):
-        wait = feed.every_s * 2.0 ** min(feed.failures, 16)
-        wish = outcome.retry_after
-    else:
-        wait, wish = feed.every_s, outcome.max_age
-    bounded = min(max(wait, wish or 0), policy.longest_wait_s)
-    return now + timedelta(seconds=max(feed.every_s, bounded) * (1 + jitter.uniform(0, 0.1)))
 
 
 def host_of(feed: Feed) -> str:

@@ -50,7 +50,13 @@ class Feed:
     last_error: str | None = None
     kind: str = FeedKind.FEED  #: a FeedKind, or the name of a plug-in's kind
     options: Mapping[str, object] = field(default_factory=dict)  #: what the kind needs; it checks
-    moved_to: str | None = None  #: where permanent redirects alone led when it was asked last
+    moved_to: str | None = None  #: where permanent redirects alone led
+    interval_s: int | None = None  #: seconds between polls as its changes suggest; None: `every_s`
+
+    @property
+    def pace_s(self) -> int:
+        """Seconds between polls that go well."""
+        return self.interval_s or self.every_s
 
     @property
     def address(self) -> str:

@@ -6,7 +6,7 @@ left alone with all its feeds.  A line or file that is refused does not even sto
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -15,7 +15,8 @@ from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.claims import claims_of
 from kdpo_daemon.facts.lines import read_file
 from kdpo_daemon.facts.relations import Pack
-from kdpo_daemon.feeds.fetch import FetchPolicy, host_of, next_poll
+from kdpo_daemon.feeds.fetch import FetchPolicy, host_of
+from kdpo_daemon.feeds.pace import next_interval, next_poll
 from kdpo_daemon.feeds.poller import Failed, PageRead, Polled, Poller
 from kdpo_daemon.feeds.rounds import Round
 from kdpo_daemon.records.intake import Feed, FeedKind, Fetched, Page, Trust
@@ -53,8 +54,10 @@ class Ingest:
         round_: Round[Polled] = Round(due)
         for polled in round_.results(self._task, self.policy.at_once):
             self.progress(f"polled {polled.feed.name}", round_.done, len(due))
+            brought: Counter[str] = Counter()
             for page in polled.pages:
-                counts += self._record(polled.feed, page)
+                brought += self._record(polled.feed, page, bool(brought))
+            counts += brought
             for failed in polled.failed:
                 if failed.followed and not failed.error.busy:
                     self._put_back(polled.feed, failed)
@@ -72,11 +75,9 @@ class Ingest:
             known = pages.pages_of(tx, feed.id)
         return partial(Poller(self.policy, self.pack, self.clock).poll, feed, known)
 
-    def _record(self, feed: Feed, read: PageRead) -> Counter[str]:
-        now = self.clock()
-        fetched, at = read.fetched, feed.next_poll_at
-        if read.last:
-            at = next_poll(feed, fetched, self.policy, now, self.rng)
+    def _record(self, feed: Feed, read: PageRead, news: bool) -> Counter[str]:
+        """Put down a document; `news`: those of the poll before it brought something."""
+        now, fetched, at = self.clock(), read.fetched, feed.next_poll_at
         # the feed's own row knows the validators of its one document
         simple = read.page == Page(feed.url, fetched.etag, fetched.last_modified)
         page = None if simple else read.page
@@ -86,11 +87,17 @@ class Ingest:
                 self._moved(tx, feed, fetched.moved_to)
             pages.want(tx, feed.id, read.follow)
             if read.last:
+                self._set_pace(tx, feed, fetched, news or bool(counts.new or counts.changed))
                 pages.forget_idle(tx, feed.id, now - _KEPT)
             if counts.new or counts.changed:
                 detail: dict[str, object] = {"new": counts.new, "changed": counts.changed}
                 audit.record(tx, "daemon", "feed.polled", f"feed:{feed.name}", detail, now)
         return Counter(new=counts.new, changed=counts.changed)
+
+    def _set_pace(self, tx: Session, feed: Feed, fetched: Fetched, news: bool) -> None:
+        paced = replace(feed, interval_s=next_interval(feed, self.policy, news=news))
+        at = next_poll(paced, fetched, self.policy, self.clock(), self.rng)
+        feeds.set_pace(tx, feed.id, paced.pace_s, at)
 
     def _moved(self, tx: Session, feed: Feed, to: str | None) -> None:
         """Put down where a feed has moved for good; tell it if that is new."""

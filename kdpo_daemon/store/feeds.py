@@ -56,6 +56,8 @@ def add_feed(  # noqa: PLR0913 one argument per column
             subject=f"feed {name}",
             hint="Choose another name for another URL or kind",
         )
+    if row.every_s != every_s:
+        row.interval_s = None
     row.trust, row.every_s, row.allow_private = trust, every_s, allow_private
     row.options, row.moved_to = dict(options or {}), None
     tx.add(row)
@@ -146,6 +148,12 @@ def record_failure(
     feed.last_error, feed.last_polled_at, feed.next_poll_at = error, now, next_poll_at
     feed.failures += 1
     feed.enabled = feed.enabled and not disable
+
+
+def set_pace(tx: Session, feed_id: int, interval_s: int, next_poll_at: datetime) -> None:
+    """Put down how often a feed is polled from now on, and when next."""
+    feed = _row(tx, feed_id)
+    feed.interval_s, feed.next_poll_at = interval_s, next_poll_at
 
 
 def move(tx: Session, feed_id: int, to: str | None) -> bool:

@@ -42,6 +42,7 @@ class FeedRow(Row, table=True):
     kind: str = FeedKind.FEED
     options: dict[str, Any] = json(default_factory=dict, nullable=False)
     moved_to: str | None = words(default=None)
+    interval_s: int | None = None
 
 
 class PageRow(Row, table=True):

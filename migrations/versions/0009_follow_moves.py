@@ -1,4 +1,4 @@
-"""Remember where a feed has moved for good."""
+"""Remember where a feed has moved for good, and how often it changes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,9 @@ depends_on = None
 def upgrade() -> None:
     # Not in batch mode: SQLite would make the table anew under the view that reads it.
     op.add_column("feed", sa.Column("moved_to", sa.Text(), nullable=True))
+    op.add_column("feed", sa.Column("interval_s", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("feed", "interval_s")
     op.drop_column("feed", "moved_to")
