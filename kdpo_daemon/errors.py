@@ -24,7 +24,8 @@ class SourceError(KdpoError):
     """A feed could not be fetched or read; the other feeds go on.
 
     `retry_after` is the publisher's own wish in seconds, `gone` says that it will not come back,
-    `busy` that its server wants fewer requests, `missing` that it knows no such document.
+    `busy` that its server wants fewer requests, `missing` that it knows no such document;
+    `moved_to` is where permanent redirects led, of what is gone there.
     """
 
     def __init__(  # noqa: PLR0913 one argument per thing that the daemon acts on
@@ -37,8 +38,10 @@ class SourceError(KdpoError):
         gone: bool = False,
         busy: bool = False,
         missing: bool = False,
+        moved_to: str | None = None,
     ) -> None:
         super().__init__(message, subject=subject, hint=hint)
+        self.moved_to = moved_to
         self.retry_after = retry_after
         self.gone = gone
         self.busy = busy

@@ -40,7 +40,12 @@ def add(  # noqa: PLR0913 - one option each
             help="What to read: a TOML file, or the name of a shipped one: factbook, wikidata."
         ),
     ] = "",
-    every: Annotated[int, typer.Option(help="Seconds between polls.", min=1)] = 3600,
+    every: Annotated[
+        int,
+        typer.Option(
+            help="Seconds between polls; from half to four times of it as it changes.", min=1
+        ),
+    ] = 3600,
     trust: Annotated[
         Trust, typer.Option(help="auto: rules decide; manual: held for a person.")
     ] = Trust.AUTO,
@@ -113,11 +118,13 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
             "name": feed.name,
             "kind": feed.kind,
             "url": feed.url,
+            "moved_to": feed.moved_to,
             "trust": feed.trust,
             "extract": feed.extract,
             "enabled": feed.enabled,
             "last_polled": feed.last_polled_at,
             "next_poll": feed.next_poll_at,
+            "interval_s": feed.pace_s,
             "failures": feed.failures,
             "last_error": feed.last_error,
         }

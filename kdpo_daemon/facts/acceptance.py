@@ -120,7 +120,7 @@ def _reworded(waiting: OpenClaim, slot: Slot) -> str:
     return "" if current or waiting.approved_by else "its entry says otherwise by now"
 
 
-# What a name or a value never has: web addresses, braces and markup, character references.
+# what no name or value has: web addresses, braces and markup, character references
 _FOREIGN = re.compile(r"https?:|www\.|[<>{}\[\]|\\]|&#?\w+;", re.IGNORECASE)
 
 
@@ -154,14 +154,22 @@ def _stale(waiting: OpenClaim, relation: Relation, slot: Slot) -> str:
         new = (claim.object, *(() if told_apart else claim.aliases))
         if is_one(relation, new, (one.fact.object, *(() if told_apart else one.aliases))):
             return f"same value as fact {one.fact.id}: {one.fact.object!r}"
-    if not relation.functional:
-        return ""
-    for one in slot.standing:
-        since = one.fact.valid_from
-        if _replaces(waiting, one):
-            continue
-        if claim.valid_from and since and claim.valid_from < since:
-            return f"older than fact {one.fact.id}, which is valid from {since:%Y-%m-%d}"
+    return _older(waiting, relation, slot, ahead=False)
+
+
+def _older(waiting: OpenClaim, relation: Relation, slot: Slot, *, ahead: bool) -> str:
+    """Say which fact begins later than the claim; `ahead`: it was known and had not begun.
+
+    Such a date may be false, 2204 for 2024, and must not close the slot for good.
+    """
+    mine = waiting.claim.valid_from
+    for one in slot.standing if relation.functional else ():
+        since, known = one.fact.valid_from, one.fact.observed_at
+        later = mine and since and mine < since and not _replaces(waiting, one)
+        if since and later and ahead == (since > waiting.observed_at >= known):
+            which = "begins only on" if ahead else "is valid from"
+            why = f"older than fact {one.fact.id}, which {which} {since:%Y-%m-%d}"
+            return f"{why}; approve it if it holds now" if ahead else why
     return ""
 
 
@@ -185,6 +193,7 @@ def _wait(
     """Say what a person has to look at first, or what has to happen."""
     return (
         _unclear(waiting, relation, policy)
+        or _older(waiting, relation, slot, ahead=True)
         or _rewording(waiting, relation, slot)
         or _going_back(waiting, relation, slot)
         or _too_many(waiting, load, policy)
@@ -205,8 +214,8 @@ def _unclear(waiting: OpenClaim, relation: Relation, policy: AcceptancePolicy) -
         return f"{claim.object!r} does not read like a name; approve it if it is one"
     if relation.object_type == "place" and _REMARK.match(claim.object):
         return f"{claim.object!r} reads like a remark on a place; approve it if it is a name"
-    latest = waiting.observed_at + timedelta(days=policy.max_days_ahead)
-    if claim.valid_from and claim.valid_from > latest:
+    ahead = timedelta(days=policy.max_days_ahead)
+    if claim.valid_from and claim.valid_from > waiting.observed_at + ahead:
         return f"begins only on {claim.valid_from:%Y-%m-%d}; approve it then"
     if waiting.trust is Trust.MANUAL:
         return "its feed needs a person's approval"

@@ -6,12 +6,11 @@ for gzip and inflates it itself, since a decoder that hands out a whole decompre
 would let a bomb through.  Does not parse.  The resolver's own time is the only wait not bounded.
 """
 
-import random
 import re
 import ssl
 import zlib
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from urllib.parse import urlsplit
@@ -28,6 +27,8 @@ _OK, _NOT_MODIFIED, _GONE, _TOO_MANY, _UNAVAILABLE = 200, 304, 410, 429, 503
 # Wikibase says 400 for a revision at which an entity was merged into another
 _MISSING = (400, 404)
 _REDIRECTS = (301, 302, 303, 307, 308)
+_PERMANENT = (301, 308)
+_LONGEST_URL = 2000  #: that is remembered
 _TELL = "tell its publisher"
 _PORTS = 65536
 
@@ -69,31 +70,9 @@ def fetch(feed: Feed, policy: FetchPolicy, *, now: datetime) -> Fetched:
             raise _failed(feed, f"broke off: {error}", "check its URL and the network") from error
 
 
-def next_poll(
-    feed: Feed,
-    outcome: Fetched | SourceError,
-    policy: FetchPolicy,
-    now: datetime,
-    jitter: random.Random,
-) -> datetime:
-    """Say when to poll next.
-
-    After a success: the feed's interval, or the publisher's max-age if that is longer.  After a
-    failure: the interval doubled for each failure in a row (`feed.failures` without this one),
-    or Retry-After.  Up to a tenth more, so that feeds do not stay in step.
-    """
-    if isinstance(outcome, SourceError):
-        wait = feed.every_s * 2.0 ** min(feed.failures, 16)
-        wish = outcome.retry_after
-    else:
-        wait, wish = feed.every_s, outcome.max_age
-    bounded = min(max(wait, wish or 0), policy.longest_wait_s)
-    return now + timedelta(seconds=max(feed.every_s, bounded) * (1 + jitter.uniform(0, 0.1)))
-
-
 def host_of(feed: Feed) -> str:
     """Give the host and port that a feed is fetched from: what must not be asked too often."""
-    return urlsplit(feed.url).netloc.lower()
+    return urlsplit(feed.address).netloc.lower()
 
 
 @cache
@@ -111,9 +90,10 @@ def _follow(
     """Ask, and ask again where a redirect leads; each address is checked like the first."""
     timeouts = {"connect": policy.connect_s, "read": policy.read_s, "write": policy.read_s}
     url: httpx.URL | None = None
-    location = feed.url
+    location, for_good = feed.url, True
     for _ in range(policy.max_redirects + 1):
-        url = _joined(url, location, feed)
+        before, url = url, _joined(url, location, feed)
+        for_good = for_good and _may_be_kept(url, before)
         target = httpcore.URL(
             scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
@@ -123,9 +103,11 @@ def _follow(
         ) as answer:
             headers = httpx.Headers(answer.headers)
             if answer.status not in _REDIRECTS:
-                _raise_for_status(answer.status, headers, feed, now)
+                moved_to = str(url) if before and for_good else None
+                _raise_for_status(answer.status, headers, feed, now, moved_to)
                 body = _body(answer, headers, feed, policy) if answer.status == _OK else None
-                return _fetched(str(url), body, headers, feed)
+                return replace(_fetched(str(url), body, headers, feed), moved_to=moved_to)
+            for_good = for_good and answer.status in _PERMANENT
             location = headers.get("location", "")
     raise _failed(feed, f"redirects more than {policy.max_redirects} times", "check its URL")
 
@@ -148,6 +130,12 @@ def _joined(base: httpx.URL | None, location: str, feed: Feed) -> httpx.URL:
     return url
 
 
+def _may_be_kept(url: httpx.URL, before: httpx.URL | None) -> bool:
+    """Tell whether a redirect may be remembered: one away from https would never be undone."""
+    safe = before is None or before.scheme != "https" or url.scheme == "https"
+    return safe and len(str(url)) <= _LONGEST_URL
+
+
 def _headers(url: httpx.URL, feed: Feed, policy: FetchPolicy) -> list[tuple[bytes, bytes]]:
     contact = f" (+{policy.contact})" if policy.contact else ""
     headers = {
@@ -164,7 +152,9 @@ def _headers(url: httpx.URL, feed: Feed, policy: FetchPolicy) -> list[tuple[byte
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-def _raise_for_status(status: int, headers: httpx.Headers, feed: Feed, now: datetime) -> None:
+def _raise_for_status(
+    status: int, headers: httpx.Headers, feed: Feed, now: datetime, moved_to: str | None
+) -> None:
     if status in (_OK, _NOT_MODIFIED):
         return
     if status == _GONE:
@@ -173,6 +163,7 @@ def _raise_for_status(status: int, headers: httpx.Headers, feed: Feed, now: date
             subject=f"feed {feed.name}",
             hint="it will not be polled again; look for its successor",
             gone=True,
+            moved_to=moved_to,
         )
     retry_after = _retry_after(headers.get("retry-after", ""), now)
     busy = status in (_TOO_MANY, _UNAVAILABLE)

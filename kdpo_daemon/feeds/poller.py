@@ -165,6 +165,21 @@ class Poller:
                 return Fetched(page.url, None)
             return fetch_file(path_of(feed.url), page, self.policy.max_bytes)
         asked = replace(feed, url=page.url, etag=page.etag, last_modified=page.last_modified)
+        if page.url == feed.url and feed.moved_to:
+            return self._fetch_moved(asked)
+        return fetch(asked, self.policy, now=self.clock())
+
+    def _fetch_moved(self, feed: Feed) -> Fetched:
+        """Ask where a feed has moved; if that fails, its own URL, which may have other news."""
+        if feed.address != feed.url:
+            try:
+                fetched = fetch(replace(feed, url=feed.address), self.policy, now=self.clock())
+                return replace(fetched, moved_to=fetched.moved_to or feed.address)
+            except SourceError as error:
+                if error.busy:
+                    raise
+        # the validators are those of the other address, and could be taken for its own
+        asked = replace(feed, etag=None, last_modified=None)
         return fetch(asked, self.policy, now=self.clock())
 
     def _ask(self, feed: Feed, url: str) -> bytes:

@@ -50,6 +50,18 @@ class Feed:
     last_error: str | None = None
     kind: str = FeedKind.FEED  #: a FeedKind, or the name of a plug-in's kind
     options: Mapping[str, object] = field(default_factory=dict)  #: what the kind needs; it checks
+    moved_to: str | None = None  #: where permanent redirects alone led
+    interval_s: int | None = None  #: seconds between polls as its changes suggest; None: `every_s`
+
+    @property
+    def pace_s(self) -> int:
+        """Seconds between polls that go well."""
+        return self.interval_s or self.every_s
+
+    @property
+    def address(self) -> str:
+        """Where it is asked first: where it has moved, unless the poll before failed."""
+        return self.url if self.failures else self.moved_to or self.url
 
     @property
     def extract(self) -> Extract:
@@ -94,6 +106,7 @@ class Fetched:
     etag: str | None = None
     last_modified: str | None = None
     max_age: float | None = None  #: seconds that the publisher asks us to wait
+    moved_to: str | None = None  #: `url`, if permanent redirects alone led there
 
 
 @dataclass(frozen=True)

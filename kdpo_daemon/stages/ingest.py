@@ -6,7 +6,7 @@ left alone with all its feeds.  A line or file that is refused does not even sto
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -15,7 +15,8 @@ from kdpo_daemon.errors import SourceError
 from kdpo_daemon.facts.claims import claims_of
 from kdpo_daemon.facts.lines import read_file
 from kdpo_daemon.facts.relations import Pack
-from kdpo_daemon.feeds.fetch import FetchPolicy, host_of, next_poll
+from kdpo_daemon.feeds.fetch import FetchPolicy, host_of
+from kdpo_daemon.feeds.pace import next_interval, next_poll
 from kdpo_daemon.feeds.poller import Failed, PageRead, Polled, Poller
 from kdpo_daemon.feeds.rounds import Round
 from kdpo_daemon.records.intake import Feed, FeedKind, Fetched, Page, Trust
@@ -53,8 +54,10 @@ class Ingest:
         round_: Round[Polled] = Round(due)
         for polled in round_.results(self._task, self.policy.at_once):
             self.progress(f"polled {polled.feed.name}", round_.done, len(due))
+            brought: Counter[str] = Counter()
             for page in polled.pages:
-                counts += self._record(polled.feed, page)
+                brought += self._record(polled.feed, page, bool(brought))
+            counts += brought
             for failed in polled.failed:
                 if failed.followed and not failed.error.busy:
                     self._put_back(polled.feed, failed)
@@ -63,7 +66,7 @@ class Ingest:
                 counts["refused"] += len(polled.refused)
             if polled.error:
                 counts["failed"] += 1
-                counts["paused"] += self._failed(polled.feed, polled.error, round_)
+                counts["paused"] += self._failed(polled, polled.error, round_)
                 problems.append(str(polled.error))
         return Report("ingest", dict(counts), tuple(problems))
 
@@ -72,23 +75,35 @@ class Ingest:
             known = pages.pages_of(tx, feed.id)
         return partial(Poller(self.policy, self.pack, self.clock).poll, feed, known)
 
-    def _record(self, feed: Feed, read: PageRead) -> Counter[str]:
-        now = self.clock()
-        fetched, at = read.fetched, feed.next_poll_at
-        if read.last:
-            at = next_poll(feed, fetched, self.policy, now, self.rng)
+    def _record(self, feed: Feed, read: PageRead, news: bool) -> Counter[str]:
+        """Put down a document; `news`: those of the poll before it brought something."""
+        now, fetched, at = self.clock(), read.fetched, feed.next_poll_at
         # the feed's own row knows the validators of its one document
         simple = read.page == Page(feed.url, fetched.etag, fetched.last_modified)
         page = None if simple else read.page
         with self.db.begin() as tx:
             counts = feeds.record_poll(tx, feed.id, fetched, read.said, now, at, page)
+            if read.page.url == feed.url:
+                self._moved(tx, feed, fetched.moved_to)
             pages.want(tx, feed.id, read.follow)
             if read.last:
+                self._set_pace(tx, feed, fetched, news or bool(counts.new or counts.changed))
                 pages.forget_idle(tx, feed.id, now - _KEPT)
             if counts.new or counts.changed:
                 detail: dict[str, object] = {"new": counts.new, "changed": counts.changed}
                 audit.record(tx, "daemon", "feed.polled", f"feed:{feed.name}", detail, now)
         return Counter(new=counts.new, changed=counts.changed)
+
+    def _set_pace(self, tx: Session, feed: Feed, fetched: Fetched, news: bool) -> None:
+        paced = replace(feed, interval_s=next_interval(feed, self.policy, news=news))
+        at = next_poll(paced, fetched, self.policy, self.clock(), self.rng)
+        feeds.set_pace(tx, feed.id, paced.pace_s, at)
+
+    def _moved(self, tx: Session, feed: Feed, to: str | None) -> None:
+        """Put down where a feed has moved for good; tell it if that is new."""
+        if feeds.move(tx, feed.id, to):
+            detail: dict[str, object] = {"from": feed.moved_to or feed.url, "to": to or feed.url}
+            audit.record(tx, "daemon", "feed.moved", f"feed:{feed.name}", detail, self.clock())
 
     def _put_back(self, feed: Feed, failed: Failed) -> None:
         """Let a followed page come after the others, or forget it if it is not there any more."""
@@ -111,14 +126,16 @@ class Ingest:
                 )
         return told
 
-    def _failed(self, feed: Feed, error: SourceError, round_: Round[Polled]) -> int:
+    def _failed(self, polled: Polled, error: SourceError, round_: Round[Polled]) -> int:
         """Put down a failure; give how many more feeds of the host are put off because of it."""
-        now = self.clock()
+        feed, now = polled.feed, self.clock()
         at = next_poll(feed, error, self.policy, now, self.rng)
         with self.db.begin() as tx:
             feeds.record_failure(tx, feed.id, str(error), now, at, disable=error.gone)
             paused = self._pause(tx, feed, error, round_) if error.busy else 0
             if error.gone:
+                if error.moved_to and polled.failed[0].page.url == feed.url:
+                    self._moved(tx, feed, error.moved_to)
                 detail: dict[str, object] = {"why": error.message}
                 audit.record(tx, "daemon", "feed.disabled", f"feed:{feed.name}", detail, now)
         return paused

@@ -35,6 +35,7 @@ def add_feed(  # noqa: PLR0913 one argument per column
 ) -> Feed:
     """Give the feed, made or brought to these settings; due at once if new.
 
+    Where it has moved is forgotten: who adds it again means the URL that is given.
     StoreError when the name belongs to another URL or kind.
     """
     row = _by_name(tx, name)
@@ -55,8 +56,10 @@ def add_feed(  # noqa: PLR0913 one argument per column
             subject=f"feed {name}",
             hint="Choose another name for another URL or kind",
         )
+    if row.every_s != every_s:
+        row.interval_s = None
     row.trust, row.every_s, row.allow_private = trust, every_s, allow_private
-    row.options = dict(options or {})
+    row.options, row.moved_to = dict(options or {}), None
     tx.add(row)
     tx.flush()
     return record_of(Feed, row)
@@ -145,6 +148,19 @@ def record_failure(
     feed.last_error, feed.last_polled_at, feed.next_poll_at = error, now, next_poll_at
     feed.failures += 1
     feed.enabled = feed.enabled and not disable
+
+
+def set_pace(tx: Session, feed_id: int, interval_s: int, next_poll_at: datetime) -> None:
+    """Put down how often a feed is polled from now on, and when next."""
+    feed = _row(tx, feed_id)
+    feed.interval_s, feed.next_poll_at = interval_s, next_poll_at
+
+
+def move(tx: Session, feed_id: int, to: str | None) -> bool:
+    """Put down where a feed has moved for good, None: nowhere; tell whether that is new."""
+    feed = _row(tx, feed_id)
+    before, feed.moved_to = feed.moved_to, None if to == feed.url else to
+    return before != feed.moved_to
 
 
 def complain(tx: Session, feed_id: int, error: str) -> None:

@@ -76,7 +76,8 @@ def test_status_says_what_is_wanted_and_what_each_server_has(world: World) -> No
 
 
 def test_lists_are_tables_for_people_and_json_for_machines(world: World) -> None:
-    assert [feed["name"] for feed in said(world, "feeds", "list")] == ["test"]
+    [feed] = said(world, "feeds", "list")
+    assert (feed["name"], feed["moved_to"], feed["interval_s"]) == ("test", None, 3600)
     assert {fact["new"] for fact in said(world, "facts", "list")} == {
         "Fatafehi Fakafanua",
         "Justin Nsengiyumva",

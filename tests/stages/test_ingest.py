@@ -118,6 +118,45 @@ def test_a_server_that_asks_for_patience_is_left_alone_with_feeds_that_are_not_d
     assert polls["1/b"] < NOW + timedelta(hours=2)
 
 
+def test_a_feed_is_polled_as_often_as_it_changes(press: Press) -> None:
+    press.publish(0, "/a")
+    intervals: list[int | None] = []
+    for day, body in enumerate((RSS, RSS, RSS, RSS.replace(b"1</", b"2</"), b"", RSS)):
+        press.servers[0].answers["/a"] = says(200, body)
+        press.poll(NOW + timedelta(days=day))
+        intervals.append(press.feeds()["0/a"].interval_s)
+
+    assert intervals == [3600, 4500, 5625, 2812, 2812, 3515]
+    wait = press.feeds()["0/a"].next_poll_at - NOW - timedelta(days=5)
+    assert timedelta(seconds=3515) <= wait <= timedelta(seconds=1.1 * 3515)
+
+
+def test_news_of_any_document_of_a_feed_is_news(press: Press) -> None:
+    options = {"subject": "$.n", "relations": {"capital": "$.c"}, "values": ["a", "b"]}
+    url, kind = press.servers[0].url("/{value}"), FeedKind.SNAPSHOT
+    with press.db.begin() as tx:
+        feeds.add_feed(tx, "many", url, Trust.AUTO, 3600, True, NOW, kind, options)
+    press.servers[0].answers["/b"] = says(200, b'{"n": "Ruritania", "c": "Strelsau"}')
+    for day, capital in enumerate((b"Amaurot", b"Aircastle")):
+        press.servers[0].answers["/a"] = says(200, b'{"n": "Utopia", "c": "%s"}' % capital)
+        press.poll(NOW + timedelta(days=day))
+
+    assert press.feeds()["many"].interval_s == 1800
+
+
+def test_another_interval_starts_the_pace_anew(press: Press) -> None:
+    press.publish(0, "/a")
+    press.poll()
+    press.poll(NOW + timedelta(days=1))
+
+    press.publish(0, "/a")
+    assert press.feeds()["0/a"].pace_s == 4500
+    with press.db.begin() as tx:
+        url = press.servers[0].url("/a")
+        changed = feeds.add_feed(tx, "0/a", url, Trust.AUTO, 60, True, NOW)
+    assert changed.pace_s == 60
+
+
 def test_a_server_that_is_broken_is_asked_for_its_other_feeds(press: Press) -> None:
     press.publish(0, "/a", says(500))
     press.publish(0, "/b")

@@ -93,8 +93,8 @@ def test_feeds_of_before_have_the_kind_feed_and_survive_both_ways(
     database.upgrade("0003")
 
     with database.begin() as tx:
-        old = feeds.get_feed(tx, "old")
-        assert (old.kind, old.options) == ("feed", {})
+        old = tx.connection().exec_driver_sql("SELECT kind, options FROM feed").one()
+        assert (old.kind, str(old.options)) == ("feed", "{}")
         assert tx.connection().exec_driver_sql("SELECT count(*) FROM page").scalar_one() == 0
     database.downgrade("0002")
     assert "page" not in tables_in(database)
@@ -127,6 +127,28 @@ def test_what_was_read_of_a_page_survives_both_ways(empty_url: str, connect: Con
     with database.begin() as tx:
         values = tx.connection().exec_driver_sql('SELECT "values" FROM page').scalars().all()
     assert len(values) == 1
+
+
+def test_feeds_of_before_have_moved_nowhere_and_survive_both_ways(
+    empty_url: str, connect: Connect
+) -> None:
+    database = connect(empty_url)
+    database.upgrade("0008")
+    with database.begin() as tx:
+        tx.connection().exec_driver_sql(
+            "INSERT INTO feed (name, url, trust, every_s, allow_private, enabled, next_poll_at,"
+            " failures) VALUES ('old', 'http://a', 'auto', 60, false, true,"
+            " '2026-01-01 00:00:00', 0)"
+        )
+
+    database.upgrade("0009")
+
+    with database.begin() as tx:
+        assert feeds.get_feed(tx, "old").moved_to is None
+    database.downgrade("0008")
+    with database.begin() as tx:
+        names = tx.connection().exec_driver_sql("SELECT name FROM feed").scalars().all()
+    assert names == ["old"]
 
 
 def test_check_refuses_an_empty_database_and_names_the_remedy(

@@ -1,7 +1,7 @@
 """Each ruling on a claim, with its reason."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -209,6 +209,35 @@ def test_a_claim_older_than_the_standing_fact_is_rejected(pack: Pack) -> None:
 
     assert decision.ruling is Ruling.REJECTED
     assert decision.reason == "older than fact 7, which is valid from 2024-07-03"
+
+
+def test_a_fact_that_has_not_begun_keeps_no_claim_out_for_good(pack: Pack) -> None:
+    """One false date, such as 2204 for 2024, must not silence a slot for ever."""
+    ahead = replace(STANDING, valid_from=datetime(2204, 7, 2, tzinfo=UTC))
+
+    assert ruled(waiting(CLAIM), ahead, pack, POLICY) == Decision(
+        Ruling.HELD,
+        "older than fact 7, which begins only on 2204-07-02; approve it if it holds now",
+    )
+    assert ruled(waiting(CLAIM, approved_by="ada"), ahead, pack, POLICY) == Decision(
+        Ruling.ACCEPTED, "approved by ada", supersedes=7
+    )
+
+
+def test_a_fact_that_had_begun_when_a_claim_was_seen_is_newer(pack: Pack) -> None:
+    began = replace(STANDING, valid_from=SEEN)
+
+    assert ruled(waiting(CLAIM), began, pack, POLICY).ruling is Ruling.REJECTED
+    assert ruled(waiting(CLAIM, approved_by="ada"), began, pack, POLICY).ruling is Ruling.REJECTED
+
+
+def test_a_claim_that_was_seen_before_the_fact_is_older_whatever_it_waited_for(
+    pack: Pack,
+) -> None:
+    later = SEEN + timedelta(days=900)
+    newer = replace(STANDING, valid_from=later, observed_at=later)
+
+    assert ruled(waiting(CLAIM, approved_by="ada"), newer, pack, POLICY).ruling is Ruling.REJECTED
 
 
 def test_a_claim_without_a_date_supersedes(pack: Pack) -> None:

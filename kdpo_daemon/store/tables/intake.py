@@ -29,6 +29,8 @@ class FeedRow(Row, table=True):
     last_error: str | None = words(default=None)
     kind: str = FeedKind.FEED
     options: dict[str, Any] = json(default_factory=dict, nullable=False)
+    moved_to: str | None = words(default=None)
+    interval_s: int | None = None
 
 
 class PageRow(Row, table=True):
