@@ -105,7 +105,7 @@ def mark_live(
     """
     row = _replica_row(tx, replica, now)
     row.state, row.error, row.checked_at = ReplicaStatus.LIVE, "", now
-    row.url, row.deployment_id = url, deployment.id
+    row.url, row.deployment_id = url or row.url, deployment.id
     standing = _open_interval(tx, replica)
     if standing and standing.adapter_id == deployment.adapter.id:
         return False  # wanted again, pinned or let go: the same answers go on

@@ -120,16 +120,16 @@ def test_the_command_writes_its_numbers_and_says_by_its_status_if_one_is_not_goo
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds_polls").mkdir()
     short = {"version": "https://jsonfeed.org/version/1", "items": [{"id": "1"}, "no item"]}
-    bodies = {"good.xml": rss(("1", "a")), "short.json": json.dumps(short)}
-    for name, body in bodies.items():
-        (tmp_path / "feeds" / name).write_text(body, "utf-8")
-    manifest = tmp_path / "feeds" / "MANIFEST.jsonl"
+    document = tmp_path / "feeds" / "document"
+    (tmp_path / "feeds" / "MANIFEST.jsonl").write_text(
+        json.dumps({"file": "feeds/document"}), "utf-8"
+    )
     out = tmp_path / "numbers.json"
     command = ["bench", "documents", "--data", str(tmp_path), "--json", str(out)]
 
-    manifest.write_text(json.dumps({"file": "feeds/good.xml"}), "utf-8")
+    document.write_text(rss(("1", "a")), "utf-8")
     good = CliRunner().invoke(cli, command)
-    manifest.write_text(json.dumps({"file": "feeds/short.json"}), "utf-8")
+    document.write_text(json.dumps(short), "utf-8")
     bad = CliRunner().invoke(cli, command)
 
     assert (good.exit_code, bad.exit_code) == (0, 3)
