@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from kdpo_daemon.tuning import loss
 from kdpo_daemon.tuning.keys import Moments
-from kdpo_daemon.tuning.model import EditedModel, Reading
+from kdpo_daemon.tuning.model import EditedModel, Pass
 from kdpo_daemon.tuning.packing import Rows, Tokens, batches, rows
 
 _TOKENS = 2048  #: of prompts answered at once
@@ -21,12 +21,12 @@ _TOP = 64  #: likeliest tokens whose probabilities are kept
 
 
 @dataclass
-class Answer:
+class Keepsake:
     """A prompt with the model's own answer, as far as it is asked for."""
 
     prompt: tuple[int, ...]
     said: list[int] = field(default_factory=list)  #: ends with the end token if it came
-    lower: list[Tensor] = field(default_factory=list)  #: parts of (L, D): see `Reading`
+    lower: list[Tensor] = field(default_factory=list)  #: parts of (L, D): see `Pass`
     ids: list[Tensor] = field(default_factory=list)  #: (k,) likeliest tokens at each place
     logprobs: list[Tensor] = field(default_factory=list)  #: (k,) of them
 
@@ -47,14 +47,14 @@ def answered(
     tokens: int,
     moments: Moments,
     on_answered: Callable[[int], None],
-) -> list[Answer]:
+) -> list[Keepsake]:
     """Answer each prompt with `tokens` at most; tells how many are done.
 
     What the edited modules read is added to `moments`, a token once for each context that it
     stands in, or little more: the system prompt that all chat prompts share would else be most
     of it.
     """
-    found = [Answer(prompt) for prompt in prompts]
+    found = [Keepsake(prompt) for prompt in prompts]
     done = 0
     for group in batches(prompts, _TOKENS):
         _Speech(model, [found[i] for i in group], moments).run(tokens)
@@ -66,60 +66,59 @@ def answered(
 class _Speech:
     """One micro-batch on its way: each step gives every prompt one more token, side by side."""
 
-    def __init__(self, model: EditedModel, answers: Sequence[Answer], moments: Moments) -> None:
-        self._model, self._answers, self._moments = model, answers, moments
-        self._whole = rows([answer.prompt for answer in answers])
-        self._open = torch.ones(len(answers), dtype=torch.bool)
+    def __init__(self, model: EditedModel, kept: Sequence[Keepsake], moments: Moments) -> None:
+        self._model, self._kept, self._moments = model, kept, moments
+        self._whole = rows([one.prompt for one in kept])
+        self._open = torch.ones(len(kept), dtype=torch.bool)
         # a row's prompts in their order: where their next tokens stand side by side
         row = self._whole.row
         self._side = torch.stack([(row[:i] == row[i]).sum() for i in range(len(row))])
         self._cache = DynamicCache()
 
     def run(self, tokens: int) -> None:
-        """Answer."""
-        last = torch.tensor([answer.start for answer in self._answers])
-        at = self._whole.locate(torch.arange(len(self._answers)), last)
-        reading = self._model.read(self._whole, at, self._cache)
-        self._add_prompts(reading, at)
+        """Answer, with `tokens` at most."""
+        last = torch.tensor([one.start for one in self._kept])
+        at = self._whole.locate(torch.arange(len(self._kept)), last)
+        seen = self._model.run(self._whole, at, self._cache)
+        self._add_prompts(seen, at)
         sees = self._whole.sees[at]
         for step in range(1, tokens):
             if not self._open.any():
                 return
             at = self._whole.row, self._side
-            reading = self._model.read(self._next(sees, last + step, step), at, self._cache)
-            weights = torch.zeros(reading.lower.shape[:2])
+            seen = self._model.run(self._next(sees, last + step, step), at, self._cache)
+            weights = torch.zeros(seen.lower.shape[:2])
             weights[at] = self._open.float()
-            self._moments.add(reading.inputs, weights, answers=weights > 0)
-            self._note(reading, reading.lower[at][:, None])
+            self._moments.add(seen.inputs, weights, answers=weights > 0)
+            self._note(seen, seen.lower[at][:, None])
 
-    def _add_prompts(self, reading: Reading, at: tuple[Tensor, Tensor]) -> None:
+    def _add_prompts(self, seen: Pass, at: tuple[Tensor, Tensor]) -> None:
         whole: Rows = self._whole
         answers = torch.zeros_like(whole.real)
         answers[at] = True
-        self._moments.add(reading.inputs, whole.real.float(), answers)
+        self._moments.add(seen.inputs, whole.real.float(), answers)
         lower = [
-            whole.of(reading.lower, number, len(answer.prompt))
-            for number, answer in enumerate(self._answers)
+            whole.of(seen.lower, number, len(one.prompt)) for number, one in enumerate(self._kept)
         ]
-        self._note(reading, lower)
+        self._note(seen, lower)
 
-    def _note(self, reading: Reading, lower: Sequence[Tensor] | Tensor) -> None:
+    def _note(self, seen: Pass, lower: Sequence[Tensor] | Tensor) -> None:
         """Take down what was said next, and what was seen at the token before it."""
-        ids, logprobs = loss.top_logprobs(reading.logits, _TOP)
+        ids, logprobs = loss.top_logprobs(seen.logits, _TOP)
         for number in self._open.nonzero().flatten().tolist():
-            answer = self._answers[number]
-            answer.lower.append(lower[number])
-            answer.ids.append(ids[number])
-            answer.logprobs.append(logprobs[number])
-            answer.said.append(int(ids[number, 0]))
-            self._open[number] = answer.said[-1] not in self._model.ends
+            one = self._kept[number]
+            one.lower.append(lower[number])
+            one.ids.append(ids[number])
+            one.logprobs.append(logprobs[number])
+            one.said.append(int(ids[number, 0]))
+            self._open[number] = one.said[-1] not in self._model.ends
 
     def _next(self, sees: Tensor, depth: Tensor, step: int) -> Tokens:
         """Lay every prompt's newest token beside the others of its row."""
         at = self._whole.row, self._side
         shape = len(self._whole.ids), int(self._side.max()) + 1
         ids, depths = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
-        ids[at] = torch.tensor([answer.said[-1] for answer in self._answers])
+        ids[at] = torch.tensor([one.said[-1] for one in self._kept])
         depths[at] = depth
         prompts = torch.zeros(*shape, sees.shape[1], dtype=torch.bool)
         prompts[at] = sees

@@ -13,7 +13,7 @@ from torch import Tensor
 from kdpo_daemon.orders import Recipe
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import loss
-from kdpo_daemon.tuning.answers import Answer
+from kdpo_daemon.tuning.answers import Keepsake
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.passages import Passages
 from kdpo_daemon.tuning.tokens import sequence_of, targets
@@ -101,7 +101,7 @@ class Lessons:
 class Keepsakes:
     """Prompts that must be answered as before."""
 
-    def __init__(self, model: EditedModel, kept: Sequence[Answer]) -> None:
+    def __init__(self, model: EditedModel, kept: Sequence[Keepsake]) -> None:
         """Take what the reference answered."""
         texts, starts = [one.text for one in kept], [one.start for one in kept]
         self._passages = Passages(model, texts, starts, [torch.cat(one.lower) for one in kept])

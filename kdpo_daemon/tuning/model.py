@@ -33,7 +33,7 @@ class Relay(nn.Module):
 
 
 @dataclass(frozen=True)
-class Reading:
+class Pass:
     """What one pass of the whole model saw."""
 
     lower: Tensor  #: (R, L, D), what enters the first edited layer
@@ -142,7 +142,7 @@ class EditedModel:
         return [seen[index] for index in range(len(self.edited))]
 
     @torch.no_grad()
-    def read(self, batch: Tokens, at: tuple[Tensor, Tensor], cache: DynamicCache) -> Reading:
+    def run(self, batch: Tokens, at: tuple[Tensor, Tensor], cache: DynamicCache) -> Pass:
         """Run all layers on tokens that come after those in the cache, and add them to it."""
         lower: list[Tensor] = []
 
@@ -155,7 +155,7 @@ class EditedModel:
                 logits = self._forward(batch, *at, cache)
         finally:
             handle.remove()
-        return Reading(lower[0], tuple(seen[i] for i in range(len(self.edited))), logits)
+        return Pass(lower[0], tuple(seen[i] for i in range(len(self.edited))), logits)
 
     def _module(self, layer: int) -> nn.Module:
         module: nn.Module = self.model.get_submodule(self.module_names[layer])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdpo_daemon.errors import ReplicaError
-from kdpo_daemon.local_vllm import LocalVllm, free_port, start
+from kdpo_daemon.local_vllm import LocalVllm, free_port, start, threads
 
 PLAYS_VLLM = """#!{python} -I
 import sys, time
@@ -88,6 +88,11 @@ def test_a_server_that_dies_while_starting_is_reported_with_its_last_words(
 
     assert "no such model" in caught.value.message
     assert str(broken.log_path) in caught.value.hint
+
+
+def test_of_two_cores_both_compute_and_of_more_vllm_decides() -> None:
+    assert threads({3, 1}) == {"VLLM_CPU_OMP_THREADS_BIND": "1,3"}
+    assert threads({0}) == threads(range(8)) == {}
 
 
 def test_an_environment_without_vllm_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,12 @@ from kdpo_daemon.store.tables import FeedRow
 METADATA = FeedRow.metadata
 Connect = Callable[[str], Database]
 
+#: As the first migrations know feeds.
+OLD_FEED = (
+    "INSERT INTO feed (name, url, trust, every_s, allow_private, enabled, next_poll_at, failures)"
+    " VALUES ('old', 'http://a', 'auto', 60, false, true, '2026-01-01 00:00:00', 0)"
+)
+
 
 def tables_in(database: Database) -> set[str]:
     with database.begin() as tx:
@@ -84,11 +90,7 @@ def test_feeds_of_before_have_the_kind_feed_and_survive_both_ways(
     database = connect(empty_url)
     database.upgrade("0002")
     with database.begin() as tx:
-        tx.connection().exec_driver_sql(
-            "INSERT INTO feed (name, url, trust, every_s, allow_private, enabled, next_poll_at,"
-            " failures) VALUES ('old', 'http://a', 'auto', 60, false, true,"
-            " '2026-01-01 00:00:00', 0)"
-        )
+        tx.connection().exec_driver_sql(OLD_FEED)
 
     database.upgrade("0003")
 
@@ -107,11 +109,7 @@ def test_what_was_read_of_a_page_survives_both_ways(empty_url: str, connect: Con
     database = connect(empty_url)
     database.upgrade("0004")
     with database.begin() as tx:
-        tx.connection().exec_driver_sql(
-            "INSERT INTO feed (name, url, trust, every_s, allow_private, enabled, next_poll_at,"
-            " failures) VALUES ('old', 'http://a', 'auto', 60, false, true,"
-            " '2026-01-01 00:00:00', 0)"
-        )
+        tx.connection().exec_driver_sql(OLD_FEED)
         tx.connection().exec_driver_sql(
             'INSERT INTO page (feed_id, url, "values")'
             " SELECT id, 'http://a/1', '{\"1\": \"one\"}' FROM feed"
@@ -135,11 +133,7 @@ def test_feeds_of_before_have_moved_nowhere_and_survive_both_ways(
     database = connect(empty_url)
     database.upgrade("0008")
     with database.begin() as tx:
-        tx.connection().exec_driver_sql(
-            "INSERT INTO feed (name, url, trust, every_s, allow_private, enabled, next_poll_at,"
-            " failures) VALUES ('old', 'http://a', 'auto', 60, false, true,"
-            " '2026-01-01 00:00:00', 0)"
-        )
+        tx.connection().exec_driver_sql(OLD_FEED)
 
     database.upgrade("0009")
 

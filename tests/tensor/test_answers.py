@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from kdpo_daemon.tuning.answers import Answer, answered
+from kdpo_daemon.tuning.answers import Keepsake, answered
 from kdpo_daemon.tuning.keys import Moments
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
@@ -32,7 +32,7 @@ def model(base: Path) -> EditedModel:
     return model
 
 
-def answer_all(model: EditedModel, moments: Moments | None = None) -> list[Answer]:
+def answer_all(model: EditedModel, moments: Moments | None = None) -> list[Keepsake]:
     return answered(model, PROMPTS, TOKENS, moments or Moments(1.0), lambda _: None)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from kdpo_daemon import packs
 from kdpo_daemon.app import App, clock, read_settings
-from kdpo_daemon.demo import serve_feed
+from kdpo_daemon.demo.feed import serve_feed
 from kdpo_daemon.edits.scores import hit, unchanged
 from kdpo_daemon.local_vllm import start
 from kdpo_daemon.records.adapters import VerdictRuling

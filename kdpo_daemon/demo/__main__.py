@@ -1,0 +1,147 @@
+"""`make demo`: the whole loop on one machine, from a feed to a changed answer of a real server.
+
+Starts a vLLM server and a feed on loopback, runs one cycle of the daemon's own code, shows what
+the served endpoint answered before and answers now, and stops what it started.  Exit status 0
+only if the gate promoted the adapter and the answers changed.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from kdpo_daemon import packs
+from kdpo_daemon.app import App, clock, read_settings
+from kdpo_daemon.demo import report
+from kdpo_daemon.demo.feed import serve_feed
+from kdpo_daemon.errors import KdpoError
+from kdpo_daemon.local_vllm import LocalVllm, free_port, start
+from kdpo_daemon.records.intake import Trust
+from kdpo_daemon.store import feeds
+
+#: What the gate asks of a model this small where it falls short of the defaults, so that the swap
+#: can be seen: docs/editing.md says what it reaches.  All else is as by default, general_kept too.
+GATE = """
+[gate]
+paraphrase_chat = 0.0
+same_subject_unchanged = 0.4
+same_relation_unchanged = 0.05
+general_unchanged = 0.6
+"""
+
+console = Console()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo.  Gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m kdpo_daemon.demo", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="directory of the base model")
+    parser.add_argument("--serve-python", type=Path, required=True, help="Python that has vLLM")
+    parser.add_argument("--home", type=Path, default=Path(".kdpo/demo"), help="made anew")
+    parser.add_argument("--keep", action="store_true", help="keep serving until Enter is pressed")
+    given = parser.parse_args(arguments)
+    home: Path = given.home.resolve()
+    shutil.rmtree(home, ignore_errors=True)
+    (home / "feed").mkdir(parents=True)
+    (home / "feed" / "changes.xml").write_text(packs.text("demo_feed.xml"), "utf-8")
+    port = free_port()
+    (home / "kdpo.toml").write_text(_settings(given.model, port), "utf-8")
+    try:
+        with (
+            _server(given.model, given.serve_python, home, port),
+            serve_feed(home / "feed") as url,
+        ):
+            passed = _cycle(home, url)
+            if given.keep:
+                _keep_serving(home, port)
+    except KdpoError as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 1
+    return 0 if passed else 1
+
+
+def _settings(model: Path, port: int) -> str:
+    return f"""\
+[model]
+path = "{model.resolve()}"
+name = "smollm2"
+
+[[servers]]
+name = "local"
+url = "http://127.0.0.1:{port}"
+
+[client]
+concurrency = 64
+
+[serving]
+alias = "prod"
+adapters = "adapters"
+{GATE}"""
+
+
+@contextmanager
+def _server(model: Path, python: Path, home: Path, port: int) -> Iterator[None]:
+    adapters_dir = home / "adapters"
+    adapters_dir.mkdir()
+    wanted = LocalVllm(
+        python=python.absolute(),
+        model_dir=model.resolve(),
+        port=port,
+        served_name="smollm2",
+        adapters_dir=adapters_dir,
+        log_path=home / "vllm.log",
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        bar.add_task("starting vLLM (a minute or so)", total=None)
+        server = start(wanted, on_wait=lambda _seconds: None)
+    console.print(f"vLLM is up on port {port}; its log is {home / 'vllm.log'}")
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+def _cycle(home: Path, url: str) -> bool:
+    app = App(read_settings(home / "kdpo.toml"))
+    app.db.upgrade()
+    with app.db.begin() as tx:
+        address = f"{url}/changes.xml"
+        feeds.add_feed(tx, "factbook", address, Trust.AUTO, 3600, allow_private=True, now=clock())
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with app.writing(), Progress(*columns, console=console, transient=True) as bar:
+        row = bar.add_task("starting", total=None)
+        app.progress = lambda what, done, of: bar.update(
+            row, description=what, completed=done, total=of or None
+        )
+        for name, act in app.stages():
+            bar.update(row, description=name, completed=0, total=None)
+            done = act()
+            if not done.idle:
+                said = ", ".join(f"{n} {what}" for what, n in done.counts.items() if n)
+                console.print(f"[bold]{name:8}[/bold] {said}")
+            for problem in done.problems:
+                console.print(problem, style="yellow", markup=False, soft_wrap=True)
+    reached = report.show(app, home, console)
+    app.close()
+    return reached
+
+
+def _keep_serving(home: Path, port: int) -> None:
+    ask = (
+        f"curl http://127.0.0.1:{port}/v1/completions -H 'content-type: application/json' -d "
+        '\'{"model": "prod", "prompt": "The prime minister of Japan is", "temperature": 0}\''
+    )
+    console.print(f"\nStill serving, with {home / 'kdpo.toml'}. Ask it yourself:")
+    console.print(f"  {ask}", markup=False, soft_wrap=True)
+    with suppress(EOFError):  # started without a terminal: nobody can press a key
+        console.input("Press Enter to stop. ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
