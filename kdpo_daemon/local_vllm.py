@@ -156,6 +156,9 @@ def _command(settings: LocalVllm) -> list[str]:
         "--port": str(settings.port),
         "--max-model-len": str(settings.max_model_len),
         "--max-num-seqs": str(settings.max_num_seqs),
+        # on a CPU blocks hold 128 tokens by default, more than any question: none would ever be
+        # found in the prefix cache, which all chat prompts begin alike for
+        "--block-size": "32",  # the smallest it takes
         "--max-loras": str(settings.max_loras),
         "--max-cpu-loras": str(settings.max_cpu_loras),
         "--max-lora-rank": str(settings.max_lora_rank),

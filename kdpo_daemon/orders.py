@@ -35,10 +35,14 @@ class Recipe:
     rows_rate: float = 6e-4
     columns_rate: float = 1.5e-2
     steps: int = 120
-    #: pairs per step, of those still to be learnt
+    #: pairs per step, of those still to be learnt, at least
     pair_rows: int = 28
+    #: how often a pair that is still to be learnt is drawn in all steps, at least
+    draws: float = 30.0
     #: a step's loss is the mean over its open pairs, or over this many where fewer are open
     least_pairs: int = 8
+    #: slots to learn that the weights below were found with; of more, the loss weighs as much more
+    slots: int = 24
     #: KDPO's beta: how soon a pair that leads by some nats stops pushing
     beta: float = 0.1
     #: weight of the cross-entropy anchor on target and end token
@@ -82,6 +86,7 @@ class TrainingScores:
     keep_kl: float  #: mean KL on the keep prompts, nats per token
     rank: int
     seconds: float
+    gpu_mb: float = 0.0  #: peak memory for tensors, the largest of the GPUs; 0: none was used
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,8 @@ def show(app: App, home: Path, console: Console) -> bool:
     with app.db.begin() as tx:
         wanted = deployments.wanted(tx)
         taught = sorted(facts.list_facts(tx), key=lambda fact: fact.id)
-        asked = [
-            one
-            for one in probes.probes_of(tx, [fact.id for fact in taught])
-            if one.kind in (ProbeKind.EDIT, ProbeKind.PARAPHRASE)
-        ]
+        known = probes.probes_of(tx, [fact.id for fact in taught])
+    asked = [_first_taught(known, fact, form) for fact in taught for form in Form]
     replica, alias = app.replicas[0], app.settings.serving.alias
     base = _said(app, replica, app.settings.model.name, asked)
     served = _said(app, replica, alias, asked)
@@ -97,50 +94,33 @@ def _answers(
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, width in (("fact", 22), ("asked as", 10), ("before", 22), ("now", 22)):
         table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+    names = {fact.id: f"{fact.subject}, {fact.role}" for fact in taught}
     marks: dict[Form, list[tuple[bool, bool]]] = {form: [] for form in Form}
-    for fact in taught:
-        for form in Form:
-            probe = _first_taught(asked, fact, form)
-            then, now = before[probe.id], after[probe.id]
-            right = hit(now, probe.expected)
-            marks[form].append((hit(then, probe.expected), right))
-            table.add_row(
-                f"{fact.subject}, {fact.role}" if form is Form.COMPLETION else "",
-                form.value,
-                first_sentence(then),
-                f"[{'green' if right else 'red'}]{first_sentence(now)}",
-            )
+    for probe in asked:
+        form, then, now = probe.prompt.form, before[probe.id], after[probe.id]
+        right = hit(now, probe.expected)
+        marks[form].append((hit(then, probe.expected), right))
+        table.add_row(
+            names.pop(probe.fact_id or 0, ""),  # once, above both forms
+            form.value,
+            first_sentence(then),
+            f"[{'green' if right else 'red'}]{first_sentence(now)}",
+        )
     console.print()
     console.print(table)
-    _phrasings(console, asked, after)
     return [
         (sum(then for then, _ in all_) / len(all_), sum(now for _, now in all_) / len(all_))
         for all_ in marks.values()
     ]
 
 
-def _first_taught(asked: Sequence[Probe], fact: Fact, form: Form) -> Probe:
+def _first_taught(known: Sequence[Probe], fact: Fact, form: Form) -> Probe:
     """Give the plainest question about a fact: the first phrasing that is taught."""
     return next(
         one
-        for one in asked
+        for one in known
         if one.fact_id == fact.id and one.prompt.form is form and one.kind is ProbeKind.EDIT
     )
-
-
-def _phrasings(console: Console, asked: Sequence[Probe], after: dict[int, str]) -> None:
-    console.print("\nAnswered with the new object alone, free generation to its natural stop:")
-    for kind, words in (
-        (ProbeKind.EDIT, "phrasings that were taught"),
-        (ProbeKind.PARAPHRASE, "phrasings never taught"),
-    ):
-        for form in Form:
-            hits = [
-                hit(after[one.id], one.expected)
-                for one in asked
-                if one.kind is kind and one.prompt.form is form
-            ]
-            console.print(f"  {words}, {form.value}: {sum(hits)} of {len(hits)}", highlight=False)
 
 
 def _gate(app: App, name: str, console: Console) -> bool:

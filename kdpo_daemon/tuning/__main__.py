@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 - before transformers reads it: never ask a hub
+# never ask a hub, and what deterministic algorithms want of CUDA; both are read at the start
+os.environ |= {"HF_HUB_OFFLINE": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # noqa: TID251
 
 from kdpo_daemon.errors import AdapterError, TuningError
 from kdpo_daemon.tuning.run import RefusedError, baseline, train

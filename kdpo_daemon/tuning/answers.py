@@ -105,12 +105,13 @@ class _Speech:
     def _note(self, seen: Pass, lower: Sequence[Tensor] | Tensor) -> None:
         """Take down what was said next, and what was seen at the token before it."""
         ids, logprobs = loss.top_logprobs(seen.logits, _TOP)
+        said = ids[:, 0].tolist()
         for number in self._open.nonzero().flatten().tolist():
             one = self._kept[number]
             one.lower.append(lower[number])
             one.ids.append(ids[number])
             one.logprobs.append(logprobs[number])
-            one.said.append(int(ids[number, 0]))
+            one.said.append(said[number])
             self._open[number] = one.said[-1] not in self._model.ends
 
     def _next(self, sees: Tensor, depth: Tensor, step: int) -> Tokens:

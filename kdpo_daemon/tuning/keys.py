@@ -58,7 +58,7 @@ class Moments:
         roots = weights.sqrt()[..., None]
         self._sums = self._sums or [one.new_zeros(one.shape[2], one.shape[2]) for one in inputs]
         for total, one in zip(self._sums, inputs, strict=True):
-            weighted = (one * roots).flatten(0, 1)
+            weighted = (one * roots.to(one.device)).flatten(0, 1)
             total.addmm_(weighted.T, weighted)
 
     def means(self) -> list[Tensor]:
@@ -94,7 +94,7 @@ def solved_rows(keys: Tensor, lower: Tensor) -> Tensor:
 def answer_keys(
     model: EditedModel, texts: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
 ) -> Tensor:
-    """What the edited modules read at one answer token of each text: (layers, N, d_in).
+    """What the edited modules read at one answer token of each text: (layers, N, d_in) on the CPU.
 
     `spans[i]` are the first place that predicts a token of answer i, and the number of such
     places.  Layers take turns: the highest reads at the first token, which is the hardest to
@@ -103,11 +103,14 @@ def answer_keys(
     found: list[Tensor] = [torch.empty(0)] * len(texts)
     for group in batches(texts, _TOKENS):
         batch = rows([texts[i] for i in group])
-        inputs = torch.stack(model.inputs(batch))
-        layers = torch.arange(len(inputs))
-        for number, index in enumerate(group):
-            first, count = spans[index]
-            places = first + layers.flip(0) % count
-            columns = batch.column[number, places]
-            found[index] = inputs[layers, batch.row[number], columns]
+        inputs = model.inputs(batch)
+        first, count = torch.tensor([spans[i] for i in group]).unbind(1)
+        numbers = torch.arange(len(group))
+        # the highest layer comes last
+        read = [
+            one[batch.locate(numbers, first + above % count)].cpu()
+            for above, one in zip(reversed(range(len(inputs))), inputs, strict=True)
+        ]
+        for index, one in zip(group, torch.stack(read, dim=1), strict=True):
+            found[index] = one
     return torch.stack(found, dim=1)

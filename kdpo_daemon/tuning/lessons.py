@@ -20,7 +20,10 @@ from kdpo_daemon.tuning.tokens import sequence_of, targets
 
 
 class Lessons:
-    """The pairs of a batch; `learnt` and `right` say how each stood when last looked at."""
+    """The pairs of a batch; `learnt` and `right` say how each stood when last looked at.
+
+    Of replays most stand well before a step is taken, and so take part in few.
+    """
 
     def __init__(self, model: EditedModel, pairs: Sequence[Pair], recipe: Recipe) -> None:
         self.pairs = pairs
@@ -63,12 +66,13 @@ class Lessons:
         """
         at = targets([self.pairs[i] for i in group])
         logits = self._passages.logits(group, at.row, at.place)
+        fresh = self._fresh[list(group)][at.row].to(logits.device)
+        at = at.to(logits.device)
         rivals = loss.rivals(logits.detach(), at.chosen)
         lead = loss.margins(logits.detach(), at.chosen, rivals)
         self._note(group, at.row, lead)
         reference = torch.cat([self._reference[i] for i in group]).float()
         total = self._anchor(logits, at.chosen)
-        fresh = self._fresh[list(group)][at.row]
         self._fresh[list(group)] = False
         for negative in (torch.where(fresh, at.rejected, rivals), at.old):
             # a token against itself has no margin: that is how learnt positions drop out
@@ -90,9 +94,11 @@ class Lessons:
         logits = self._passages.logits(group, at.row, at.place)
         for row, index in enumerate(group):
             self._reference[index] = logits[at.row == row]
+        at = at.to(logits.device)
+        self._note(group, at.row, loss.lead(logits, at.chosen))
 
     def _note(self, group: Sequence[int], row: Tensor, lead: Tensor) -> None:
-        least = torch.full((len(group),), torch.inf).scatter_reduce(0, row, lead, "amin")
+        least = lead.new_full((len(group),), torch.inf).scatter_reduce(0, row, lead, "amin")
         for index, value in zip(group, least.tolist(), strict=True):
             self.learnt[index] = value >= self._recipe.margin
             self.right[index] = value > 0
@@ -127,6 +133,7 @@ class Keepsakes:
             [self._passages.starts[i] + torch.arange(len(self._ids[i])) for i in group]
         )
         logits = self._passages.logits(group, row, place)
+        row, counts = row.to(logits.device), counts.to(logits.device)
         ids = torch.cat([self._ids[i] for i in group])
         kl = loss.keep_loss(logits, ids, torch.cat([self._logprobs[i] for i in group]))
         return (loss.per_pair(kl, row, len(group)) / counts).sum()

@@ -45,7 +45,9 @@ class EditedModel:
     """A causal LM whose edited modules add `x A^T B^T` to their output, in float32.
 
     `rows[i]`, A, (r, d_in) and `columns[i]`, B, (d_out, r) belong to the edited layer
-    `edited[i]`; with r = 0 the model is the base.
+    `edited[i]`, and are where that layer's weights are; with r = 0 the model is the base.  What is
+    computed comes back where it was computed: hidden states with the first edited layer, logits
+    with the head.
     """
 
     def __init__(self, directory: Path, target_module: str) -> None:
@@ -55,6 +57,8 @@ class EditedModel:
             local_files_only=True,
             # on short rows twice as fast as the fused kernels, whose backward is slow on CPUs
             attn_implementation="eager",
+            # over as many GPUs as it takes (accelerate); one takes it whole if it can
+            device_map="auto" if torch.cuda.is_available() else None,
         )
         self.model.requires_grad_(requires_grad=False)
         self.module_names = _module_names(self.model, target_module)
@@ -87,8 +91,8 @@ class EditedModel:
         for index, name in enumerate(names):
             module = self.model.get_submodule(name)
             d_out, d_in = module.weight.shape
-            self.rows.append(torch.zeros(0, d_in))
-            self.columns.append(torch.zeros(d_out, 0))
+            self.rows.append(torch.zeros(0, d_in, device=module.weight.device))
+            self.columns.append(torch.zeros(d_out, 0, device=module.weight.device))
             module.register_forward_hook(self._adding(index))
 
     def lower(self, batch: Tokens) -> Tensor:
@@ -132,7 +136,7 @@ class EditedModel:
             for part in (layer.keys, layer.values)
         ]
         self._parts = [part.shape[2:] for part in parts]
-        return torch.cat([part.flatten(2) for part in parts], dim=2)
+        return torch.cat([part.flatten(2).to(lower.device) for part in parts], dim=2)
 
     def inputs(self, batch: Tokens) -> list[Tensor]:
         """What each edited module reads, a float32 (R, L, d_in) per edited layer."""
@@ -192,14 +196,16 @@ class EditedModel:
     ) -> Tensor:
         # picking before the head keeps whatever the architecture does to its logits
         def pick(_: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-            return (arguments[0][row, column][None],)
+            device = arguments[0].device
+            return (arguments[0][row.to(device), column.to(device)][None],)
 
+        device = self.model.get_input_embeddings().weight.device
         handle = self.model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
             logits: Tensor = self.model(
-                input_ids=batch.ids,
-                position_ids=batch.depth,
-                attention_mask=self._mask(batch),
+                input_ids=batch.ids.to(device),
+                position_ids=batch.depth.to(device),
+                attention_mask=self._mask(batch).to(device),
                 past_key_values=cache,
                 use_cache=cache is not None,
             ).logits
@@ -216,8 +222,10 @@ class EditedModel:
             for part, shape in zip(split, self._parts, strict=True)
         ]
         cache = DynamicCache()
-        for number, (keys, values) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
-            cache.update(keys, values, self.edited[0] + number)
+        both = zip(parts[::2], parts[1::2], strict=True)
+        for layer, (keys, values) in enumerate(both, self.edited[0]):
+            device = self._module(layer).get_parameter("weight").device
+            cache.update(keys.to(device), values.to(device), layer)
         return cache
 
     def _mask(self, batch: Tokens) -> Tensor:

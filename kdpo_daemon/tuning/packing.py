@@ -15,7 +15,10 @@ _WIDTH = 256  #: places in a row: more share more, but attention is quadratic in
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a model is given to compute: L tokens in each of R rows, and what each of them sees."""
+    """What a model is given to compute: L tokens in each of R rows, and what each of them sees.
+
+    It is laid out on the CPU, wherever the model is.
+    """
 
     ids: Tensor  #: (R, L) int64, padded with 0
     depth: Tensor  #: (R, L) int64, the place in the sequence: what the model takes as position
@@ -45,9 +48,11 @@ class Rows(Tokens):
 
     def spread(self, values: Sequence[Tensor]) -> Tensor:
         """Put each sequence's values where its tokens are: N times (length, D) -> (R, L, D)."""
+        counts = [len(value) for value in values]
+        row = self.row.repeat_interleave(torch.tensor(counts))
+        column = torch.cat([self.column[n, :count] for n, count in enumerate(counts)])
         out = values[0].new_zeros(*self.ids.shape, values[0].shape[1])
-        for number, value in enumerate(values):
-            out[self.row[number], self.column[number, : len(value)]] = value
+        out[row.to(out.device), column.to(out.device)] = torch.cat(list(values))
         return out
 
 
@@ -65,7 +70,8 @@ class Tails(Tokens):
 
     def pick(self, values: Tensor) -> Tensor:
         """Of values for the whole rows those of the tails.  (R, L, D) -> (R, M, D)."""
-        return values.gather(1, self.picked[..., None].expand(-1, -1, values.shape[2]))
+        picked = self.picked.to(values.device)[..., None]
+        return values.gather(1, picked.expand(-1, -1, values.shape[2]))
 
 
 def tails(whole: Rows, spans: Sequence[tuple[int, int]]) -> Tails:

@@ -59,8 +59,14 @@ def train(order_dir: Path, out: Path, tell: Tell) -> None:
         keep_kl=state.keep_kl,
         rank=len(weights.slots),
         seconds=round(time.monotonic() - began, 1),
+        gpu_mb=_gpu_mb(),
     )
     write_scores(scores, out)
+
+
+def _gpu_mb() -> float:
+    peaks = map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count()))
+    return round(max(peaks, default=0) / 2**20, 1)
 
 
 def baseline(base_dir: Path, out: Path) -> None:
@@ -126,7 +132,7 @@ def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
     prompts = _kept_prompts(order)
     kept = answered(model, prompts, recipe.keep_tokens, moments, lambda done: tell({"kept": done}))
     if parent:
-        model.rows[:], model.columns[:] = list(parent.rows), list(parent.columns)
+        _wear(model, parent)
     lower = [keys.factor(one, recipe.ridge) for one in moments.means()]
     tell({"edited": len(lower)})
     slots = _add_slots(order, model, parent.slots if parent else (), lower)
@@ -156,6 +162,13 @@ def _modules(recipe: Recipe, model: EditedModel, parent: Weights | None) -> tupl
     return parent.modules
 
 
+def _wear(model: EditedModel, parent: Weights) -> None:
+    """Put the parent's rows and columns where the layers are that they edit."""
+    for index, (rows, columns) in enumerate(zip(parent.rows, parent.columns, strict=True)):
+        model.rows[index] = rows.to(model.rows[index].device)
+        model.columns[index] = columns.to(model.columns[index].device)
+
+
 def _kept_prompts(order: Order) -> list[tuple[int, ...]]:
     """The keep prompts, without those that are taught."""
     taught = {pair.prompt_ids for pair in order.pairs}
@@ -178,7 +191,7 @@ def _add_slots(
     found = keys.answer_keys(model, texts, spans)
     mine = [[i for i, slot in enumerate(asked) if slot == one] for one in new]
     for index, factor in enumerate(lower):
-        means = torch.stack([found[index, numbers].mean(0) for numbers in mine])
+        means = torch.stack([found[index, numbers].mean(0) for numbers in mine]).to(factor.device)
         rows, columns = keys.solved_rows(means, factor), model.columns[index]
         model.rows[index] = torch.cat([model.rows[index], rows])
         zeros = columns.new_zeros(columns.shape[0], len(new))

@@ -26,6 +26,11 @@ class Targets:
     rejected: Tensor  #: (P,) the model's own token before training
     old: Tensor  #: (P,) the replaced object's token where the two part, else `chosen`
 
+    def to(self, device: torch.device) -> "Targets":
+        """Give the same on a device."""
+        parts = (self.row, self.place, self.chosen, self.rejected, self.old)
+        return Targets(*(part.to(device) for part in parts))
+
 
 def sequence_of(pair: Pair) -> tuple[int, ...]:
     """Prompt and target as the model reads them; the last token predicts nothing, so it is out."""

@@ -5,6 +5,7 @@ The stir, the mean square change of each edited module's output on ordinary text
 that output, follows from the second moment alone, and so sees all of that text at every step.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,32 @@ class Step:
     accuracy: float  #: share of pairs whose target tokens are all the argmax
     learnt: float  #: share of pairs that lead everywhere by the recipe's margin
     keep_kl: float  #: nats per token on the step's keep prompts
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much a step learns, by how much there is to learn.
+
+    A mean over more pairs leaves each of them less, while what a slot costs ordinary text stays:
+    with 50 facts instead of 12 nothing would be learnt.  So each slot is given the same pull.
+    """
+
+    rows: int  #: open pairs that a step takes
+    pull: float  #: how many times as much as a mean their loss weighs
+    least: int  #: pairs that a mean is over, at least
+
+    def share(self, lessons: Lessons) -> float:
+        """Count what a pair's loss is a share of: the fewer are open, the more each says."""
+        still = len(lessons.learnt) - sum(lessons.learnt)
+        return max(self.least, min(self.rows, still) / self.pull)
+
+
+def pace_of(lessons: Lessons, recipe: Recipe) -> Pace:
+    """Choose the pace for what is not learnt yet."""
+    still = [pair for pair, done in zip(lessons.pairs, lessons.learnt, strict=True) if not done]
+    slots = len({(pair.subject, pair.form) for pair in still})
+    rows = math.ceil(len(still) * recipe.draws / recipe.steps)
+    return Pace(max(recipe.pair_rows, rows), max(1.0, slots / recipe.slots), recipe.least_pairs)
 
 
 class Knobs:
@@ -57,7 +84,8 @@ class Knobs:
     def stir(self) -> Tensor:
         """E |B A x|^2 / E |y|^2 over ordinary text, averaged over the edited layers, ()."""
         knobs = zip(self.columns, self.white, self._powers, strict=True)
-        return torch.stack([(b @ w).square().sum() / power for b, w, power in knobs]).mean()
+        shares = [(b @ w).square().sum() / power for b, w, power in knobs]
+        return torch.stack([share.to(shares[0].device) for share in shares]).mean()
 
     def collect(self) -> None:
         """Bring the gradients of A to W: dW = dA L^-T."""
@@ -86,6 +114,7 @@ def fit(
     What is learnt early is looked at now and then, and leaves the steps to what is kept.
     """
     rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
+    pace = pace_of(lessons, recipe)
     kept = draws(len(keepsakes), recipe.keep_rows, rng)
     optimizer = torch.optim.Adam(
         [
@@ -101,7 +130,7 @@ def fit(
         if step and step % REFRESH == 0:
             lessons.refresh()
             keepsakes.refresh()
-        loss = _teach(lessons, lessons.draw(rng, recipe.pair_rows), share_of(lessons, recipe))
+        loss = _teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
         keep_kl = _keep(keepsakes, next(kept), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())
         knobs.collect()
@@ -115,7 +144,7 @@ def fit(
     return _state(recipe.steps, state.loss, state.keep_kl, lessons)
 
 
-def _teach(lessons: Lessons, chosen: list[int], count: int) -> float:
+def _teach(lessons: Lessons, chosen: list[int], count: float) -> float:
     """Add the gradients of some pairs, as shares of `count`; gives their loss."""
     total = 0.0
     for group in lessons.groups(chosen):
@@ -123,12 +152,6 @@ def _teach(lessons: Lessons, chosen: list[int], count: int) -> float:
         torch.autograd.backward(loss)
         total += float(loss.detach())
     return total
-
-
-def share_of(lessons: Lessons, recipe: Recipe) -> int:
-    """Count what a pair's loss is a share of: the fewer are open, the more each of them says."""
-    still = len(lessons.learnt) - sum(lessons.learnt)
-    return max(recipe.least_pairs, min(recipe.pair_rows, still))
 
 
 def _keep(keepsakes: Keepsakes, chosen: list[int], weight: float) -> float:

@@ -10,7 +10,7 @@ from kdpo_daemon.tuning.keys import Moments
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
-from kdpo_daemon.tuning.trainer import draws, share_of
+from kdpo_daemon.tuning.trainer import draws, pace_of
 from tests.tiny_model import COUNTRIES, PEOPLE, ids, pairs_of, save_tiny_model
 
 
@@ -48,13 +48,32 @@ def test_a_step_takes_no_more_open_pairs_than_it_may(lessons: Lessons) -> None:
 
 
 def test_the_fewer_pairs_are_open_the_more_each_counts_down_to_a_least(lessons: Lessons) -> None:
-    recipe = Recipe(pair_rows=10, least_pairs=3)
+    pace = pace_of(lessons, Recipe(pair_rows=10, least_pairs=3))
 
-    assert share_of(lessons, recipe) == 10
+    assert pace.share(lessons) == 10
     lessons.learnt[:7] = [True] * 7
-    assert share_of(lessons, recipe) == 5
+    assert pace.share(lessons) == 5
     lessons.learnt[:11] = [True] * 11
-    assert share_of(lessons, recipe) == 3
+    assert pace.share(lessons) == 3
+
+
+def test_with_more_to_learn_a_step_takes_more_and_each_slot_is_pulled_as_much(
+    lessons: Lessons,
+) -> None:
+    few = pace_of(lessons, Recipe(pair_rows=2, steps=12, draws=2.0, slots=12, least_pairs=1))
+    many = pace_of(lessons, Recipe(pair_rows=2, steps=6, draws=4.0, slots=2, least_pairs=1))
+
+    assert (few.rows, few.pull) == (2, 1.0)  # twelve pairs, each drawn twice in twelve steps
+    assert (many.rows, many.pull) == (8, len({(p.subject, p.form) for p in lessons.pairs}) / 2)
+    assert many.share(lessons) == 8 / many.pull
+
+
+def test_what_is_learnt_before_training_does_not_set_its_pace(lessons: Lessons) -> None:
+    lessons.learnt[:11] = [True] * 11
+
+    pace = pace_of(lessons, Recipe(pair_rows=1, steps=1, draws=1.0, slots=1))
+
+    assert (pace.rows, pace.pull) == (1, 1.0)
 
 
 def test_every_keep_prompt_comes_once_before_any_comes_again() -> None:

@@ -54,6 +54,10 @@ class Editor:
         """Give the peak memory of the last edit in MB; None: that of this process."""
         return None
 
+    def peak_gpu_mb(self) -> float | None:
+        """Give the peak on the GPU of the last edit in MB; None: that of this process."""
+        return None
+
 
 def lessons_of(model: Model, records: Sequence[Record]) -> list[Lesson]:
     """Every taught phrasing of some records, answered with the new object and the end token."""

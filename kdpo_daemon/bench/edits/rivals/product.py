@@ -40,7 +40,7 @@ class Product(Editor):
         self._adapter: Path | None = None
         self._made = 0
         self._refused: set[int] = set()
-        self._child_mb = 0.0
+        self._child_mb = self._child_gpu_mb = 0.0
 
     def edit(self, batch: Sequence[Record], before: Sequence[Record]) -> tuple[int, ...]:
         """Train an adapter; facts that the child refuses are left out, as the daemon does."""
@@ -48,6 +48,7 @@ class Product(Editor):
         published = self._published(batch, before)
         if published:
             self._wear(published.path)
+            self._child_gpu_mb = published.scores.gpu_mb
         kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self._child_mb = kilobytes / 1024
         return tuple(sorted(self._refused & {one.number for one in batch}))
@@ -71,6 +72,10 @@ class Product(Editor):
     def peak_mb(self) -> float | None:
         """Give the training child's peak; this process stands in for the server."""
         return self._child_mb
+
+    def peak_gpu_mb(self) -> float | None:
+        """Give what the training child told."""
+        return self._child_gpu_mb
 
     @property
     def _adapters(self) -> Path:

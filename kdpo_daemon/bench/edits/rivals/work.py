@@ -81,7 +81,8 @@ def _batch(
     seconds = time.perf_counter() - began
     own = editor.peak_mb()
     peak = memory.peak_mb() if own is None else own
-    gpu = memory.peak_gpu_mb()
+    own = editor.peak_gpu_mb()
+    gpu = memory.peak_gpu_mb() if own is None else own
     _save(editor, state)
     kept = retention(editor.model, plan, taught, editor.asked, tell)
     return BatchResult(number, len(batch), seconds, peak, gpu, kept, refused)
