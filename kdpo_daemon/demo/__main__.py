@@ -81,9 +81,6 @@ concurrency = 64
 [serving]
 alias = "prod"
 adapters = "adapters"
-
-[plan]
-keep_general = 250  # of 519, for time's sake: they are answered before training
 {GATE}"""
 
 

@@ -3,6 +3,7 @@
 The served model is asked first: what it already knows is not edited.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import (
     Answer,
     AnswerPurpose,
+    Form,
     KeepPrompt,
     NewProbe,
     Pair,
@@ -35,6 +37,9 @@ B = TypeVar("B")
 
 #: Requests to the server under way at once.
 _AT_ONCE = 8
+
+#: Taught phrasings of each form that tell whether a fact is known, beside those never taught.
+_ASKED_FIRST = 3
 
 #: What is taught again of the facts that the wanted version answers for.  Until a server has that
 #: version they are still planned, or rolled back.
@@ -96,7 +101,8 @@ class Plan:
         return [probe for probe in saved if probe.kind in (ProbeKind.EDIT, ProbeKind.PARAPHRASE)]
 
     def _drop_known(self, pending: Sequence[Fact], asked: Sequence[Probe]) -> list[Fact]:
-        """Ask the served model every phrasing; set aside the facts that it knows."""
+        """Ask the served model about each fact; set aside the facts that it knows."""
+        asked = few_taught(asked)
         self.progress("asking the served model", 0, len(asked))
         prompts = [probe.prompt for probe in asked]
         texts = self.replica.answer(self.alias, prompts, self.policy.max_tokens)
@@ -254,6 +260,18 @@ def probes_for(
         *made(ProbeKind.SAME_SUBJECT, other, ()),
         *made(ProbeKind.SAME_RELATION, neighbours, ()),
     ]
+
+
+def few_taught(asked: Sequence[Probe]) -> list[Probe]:
+    """Leave out most taught phrasings: a few of each fact and form tell whether it is known."""
+    count: Counter[tuple[int | None, Form]] = Counter()
+    chosen = []
+    for probe in asked:
+        key = probe.fact_id, probe.prompt.form
+        count[key] += probe.kind is ProbeKind.EDIT
+        if probe.kind is not ProbeKind.EDIT or count[key] <= _ASKED_FIRST:
+            chosen.append(probe)
+    return chosen
 
 
 def keep_prompts(
