@@ -19,7 +19,7 @@ demo: $(VENV)/.complete $(SERVE)/.complete $(MODEL)/config.json
 	@$(BIN)/python -m kdpo_daemon.demo --model $(MODEL) --serve-python $(SERVE)/bin/python $(if $(KEEP),--keep)
 
 test: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
-	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-fleet: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
 	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -m fleet -s tests/vllm/test_fleet.py

@@ -50,9 +50,9 @@ class Recipe:
     #: weight of the KL to the base model on keep prompts
     keep_weight: float = 40.0
     #: weight of the stir: the mean square change that ordinary text sees
-    stir_weight: float = 22000.0
+    stir_weight: float = 11000.0
     #: how many times a token that predicts an answer's token counts as ordinary text
-    answer_weight: float = 5.0
+    answer_weight: float = 12.0
     #: keep prompts per step
     keep_rows: int = 16
     #: tokens of the model's own answer to a keep prompt that are kept with it

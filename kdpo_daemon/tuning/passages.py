@@ -15,7 +15,7 @@ from torch import Tensor
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import batches, rows, tails
 
-REFRESH = 30  #: steps between two looks at what leads to the ends
+REFRESH = 40  #: steps between two looks at what leads to the ends
 
 _TOKENS = 1024  #: in one pass; bounds the memory for gradients
 
