@@ -32,8 +32,13 @@ def swaps(phases: Sequence[Phase], out: Path) -> None:
         axes.plot(sizes, p95, "^:", color=line.get_color())
     calm = [1000 * phase["calm_s"] for phase in phases]
     axes.plot(sizes, calm, "k--", label="longest wait for a token without a swap")
-    axes.set(xlabel="MB of an adapter", ylabel="ms (dots p50, triangles p95)", xscale="log")
-    axes.legend()
+    axes.set(
+        xlabel="MB of an adapter",
+        ylabel="ms (dots p50, triangles p95)",
+        xscale="log",
+        ylim=(0, None),
+    )
+    figure.legend(loc="outside lower center", ncols=2)
     _save(figure, out)
 
 
@@ -41,7 +46,9 @@ def costs(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Draw throughput with the adapter over the base model's, for both kinds of operators."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for operators in ("ours", "stock"):
-        of = [row for row in rows if row["operators"] == operators]
+        of = sorted(
+            (row for row in rows if row["operators"] == operators), key=lambda row: row["rank"]
+        )
         ranks = [row["rank"] for row in of]
         axes.plot(ranks, [row["throughput_ratio"] for row in of], "o-", label=operators)
     axes.axhline(0.9, color="k", linestyle="--", linewidth=0.8)
