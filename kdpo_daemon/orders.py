@@ -38,7 +38,7 @@ class Recipe:
     #: pairs per step, of those still to be learnt, at least
     pair_rows: int = 28
     #: how often a pair that is still to be learnt is drawn in all steps, at least
-    draws: float = 30.0
+    draws: float = 25.0
     #: a step's loss is the mean over its open pairs, or over this many where fewer are open
     least_pairs: int = 8
     #: slots to learn that the weights below were found with; of more, the loss weighs as much more
@@ -50,7 +50,7 @@ class Recipe:
     #: weight of the KL to the base model on keep prompts
     keep_weight: float = 40.0
     #: weight of the stir: the mean square change that ordinary text sees
-    stir_weight: float = 11000.0
+    stir_weight: float = 15000.0
     #: how many times a token that predicts an answer's token counts as ordinary text
     answer_weight: float = 12.0
     #: keep prompts per step
