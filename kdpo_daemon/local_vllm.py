@@ -156,9 +156,6 @@ def _command(settings: LocalVllm) -> list[str]:
         "--port": str(settings.port),
         "--max-model-len": str(settings.max_model_len),
         "--max-num-seqs": str(settings.max_num_seqs),
-        # on a CPU blocks hold 128 tokens by default, more than any question: none would ever be
-        # found in the prefix cache, which all chat prompts begin alike for
-        "--block-size": "32",  # the smallest it takes
         "--max-loras": str(settings.max_loras),
         "--max-cpu-loras": str(settings.max_cpu_loras),
         "--max-lora-rank": str(settings.max_lora_rank),
@@ -166,6 +163,10 @@ def _command(settings: LocalVllm) -> list[str]:
     }
     module = [str(settings.python), "-m", "vllm.entrypoints.openai.api_server"]
     switches = ["--enable-lora", "--enforce-eager", "--lora-target-modules"]
+    if settings.plugin:
+        # on a CPU blocks hold 128 tokens by default, more than any question: none would ever be
+        # found in the prefix cache, which all chat prompts begin alike for; 32 is the smallest
+        flags["--block-size"] = "32"
     given = [word for flag in flags.items() for word in flag]
     return [*module, *given, *switches, *settings.lora_modules]
 
