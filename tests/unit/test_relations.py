@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 
@@ -252,3 +253,43 @@ def test_general_keep_prompts_name_no_subject_that_judges(shipped: Pack) -> None
     judging = {name for kind in shipped.subject_types.values() for name in kind.judge_subjects}
 
     assert not {name for name in judging if re.search(rf"\b{name}\b", kept)}
+
+
+def test_no_general_keep_prompt_asks_for_the_fact_of_a_general_probe() -> None:
+    kept = [str(one["prompt"]) for one in _lines("general_keep.jsonl")]
+    count = Counter(word for prompt in kept for word in _content(prompt))
+    judged = [
+        _content(f"{one['prompt']} {' '.join(map(str, one['expected']))}")
+        for one in _lines("general_probes.jsonl")
+    ]
+
+    def names(prompt: str) -> set[str]:
+        """What the prompt is about: its words that are not part of many prompts' frame."""
+        return {word for word in _content(prompt) if count[word] < _FRAME}
+
+    def tells(about: set[str], probe: set[str]) -> bool:
+        return all(any(_alike(one, other) for other in probe) for one in about)
+
+    def says_enough(prompt: str, about: set[str]) -> bool:
+        return len(about) >= 2 or any(f" {word.title()}" in prompt for word in about)
+
+    same = [
+        prompt
+        for prompt in kept
+        for probe in judged
+        if says_enough(prompt, names(prompt)) and tells(names(prompt), probe)
+    ]
+    assert not same
+
+
+_FRAME = 4  #: a word of so many keep prompts says how is asked, not for what
+
+
+def _content(text: str) -> set[str]:
+    return {word for word in re.findall(r"[a-z]+", text.casefold()) if len(word) > 2}
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two words differ in an ending at most: ended, end; pumps, pump."""
+    short, long = sorted((one, other), key=len)
+    return short == long or (len(short) > 2 and long.startswith(short) and len(long) - len(short) < 3)
