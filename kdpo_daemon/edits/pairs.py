@@ -7,6 +7,7 @@ KDPO (arXiv 2406.09920): both arms have the same length, and where they agree no
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from random import Random
 
 from kdpo_daemon.edits.scores import mentions
 from kdpo_daemon.records.facts import Fact
@@ -85,3 +86,25 @@ def pair(
         margin=sum(token.chosen_logprob - token.argmax_logprob for token in forced),
         replay=replay,
     )
+
+
+def kept(
+    special: Iterable[Prompt], general: Sequence[Prompt], policy: PlanPolicy, seed: int
+) -> list[Prompt]:
+    """Choose the prompts whose answers training must leave alone: some of both, by chance.
+
+    Most are general ones: what a small model says to those tips over soonest.
+
+    Args:
+        special: prompts about the subjects and relations that are taught.
+        general: prompts about anything else.
+        policy: says how many of each.
+        seed: decides which.
+
+    """
+    rng = Random(seed)  # noqa: S311 - a choice of prompts, not a secret
+    own = list(dict.fromkeys(special))
+    return [
+        *rng.sample(own, min(len(own), policy.keep_special)),
+        *rng.sample(general, min(len(general), policy.keep_general)),
+    ]

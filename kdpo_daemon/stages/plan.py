@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from random import Random
 from typing import TypeVar
 
-from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, pair, prior
+from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, kept, pair, prior
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts import relations
 from kdpo_daemon.facts.relations import Pack
@@ -279,18 +278,12 @@ def keep_prompts(
 ) -> list[Prompt]:
     """Choose the prompts whose answers training must leave alone.
 
-    Most are general ones: what a small model says to those tips over soonest.
-
     `taken` are subjects with facts of their own, whose answers may change.
     """
-    rng = Random(policy.seed)  # noqa: S311 - a choice of prompts, not a secret
-    special: dict[Prompt, None] = {}
+    special: list[Prompt] = []
     for fact in taught:
         relation = curriculum.pack.relations[fact.relation]
-        made = relations.keep_prompts(curriculum.pack, relation, fact.subject, fact.role, taken)
-        special.update(dict.fromkeys(made))
-    general = curriculum.general_keep
-    return [
-        *rng.sample(list(special), min(len(special), policy.keep_special)),
-        *rng.sample(general, min(len(general), policy.keep_general)),
-    ]
+        special += relations.keep_prompts(
+            curriculum.pack, relation, fact.subject, fact.role, taken
+        )
+    return kept(special, curriculum.general_keep, policy, policy.seed)

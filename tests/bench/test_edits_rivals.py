@@ -16,7 +16,7 @@ from kdpo_daemon.bench.edits.rivals.finetune import FromTheLastPlace, clamp
 from kdpo_daemon.bench.edits.rivals.lora import dpo_loss
 from kdpo_daemon.bench.edits.rivals.measure import perplexity
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
-from kdpo_daemon.bench.edits.rivals.product import keep_prompts
+from kdpo_daemon.bench.edits.rivals.product import prompts_of
 from kdpo_daemon.bench.edits.rivals.released import add_again, margin
 from kdpo_daemon.bench.edits.rivals.work import run
 from kdpo_daemon.bench.edits.settings import (
@@ -27,7 +27,6 @@ from kdpo_daemon.bench.edits.settings import (
     ReleasedSettings,
     RivalSettings,
 )
-from kdpo_daemon.edits.pairs import PlanPolicy
 from kdpo_daemon.orders import Recipe
 from kdpo_daemon.records.teaching import Form, Prompt
 from tests.bench.edits_model import completion, record, save_tiny_chat_model, tiny_plan
@@ -307,6 +306,4 @@ def test_what_judges_is_never_kept_by_training() -> None:
     judged = completion("The capital of Arland is")
     taught: list[Record] = [record(1, "Arland", "Ann"), record(2, "Borland", "Bob")]
 
-    found = keep_prompts(taught, [completion("x")], {judged}, PlanPolicy(), 0)
-
-    assert {one.text for one in found} == {"The capital of Borland is", "x"}
+    assert {one.text for one in prompts_of(taught, {judged})} == {"The capital of Borland is"}

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from kdpo_daemon.edits.pairs import Prior, Tokens, pair, prior
+from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, kept, pair, prior
 from kdpo_daemon.edits.retry import RetryPolicy, after_failure
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
@@ -46,3 +46,22 @@ def test_a_failed_fact_waits_twice_as_long_each_time_and_is_then_quarantined() -
     assert after_failure(0, policy, NOW) == (FactStatus.PENDING, NOW + timedelta(seconds=600))
     assert after_failure(1, policy, NOW) == (FactStatus.PENDING, NOW + timedelta(seconds=1200))
     assert after_failure(2, policy, NOW) == (FactStatus.QUARANTINED, None)
+
+
+def test_of_both_kinds_of_prompts_to_keep_some_are_drawn_and_a_seed_draws_the_same() -> None:
+    policy = PlanPolicy(keep_special=2, keep_general=3)
+    special = [Prompt(Form.CHAT, text) for text in ("a", "b", "a", "c")]
+    general = [Prompt(Form.CHAT, str(number)) for number in range(50)]
+
+    chosen = kept(special, general, policy, seed=1)
+
+    assert len(set(chosen)) == 5
+    assert len([one for one in chosen if one in general]) == 3
+    assert chosen == kept(special, general, policy, seed=1)
+    assert chosen != kept(special, general, policy, seed=2)
+
+
+def test_fewer_prompts_to_keep_than_wanted_are_all_kept() -> None:
+    special, general = [Prompt(Form.CHAT, "a")] * 2, [Prompt(Form.CHAT, "b")]
+
+    assert kept(special, general, PlanPolicy(), seed=0) == [special[0], general[0]]

@@ -292,4 +292,6 @@ def _content(text: str) -> set[str]:
 def _alike(one: str, other: str) -> bool:
     """Whether two words differ in an ending at most: ended, end; pumps, pump."""
     short, long = sorted((one, other), key=len)
-    return short == long or (len(short) > 2 and long.startswith(short) and len(long) - len(short) < 3)
+    return short == long or (
+        len(short) > 2 and long.startswith(short) and len(long) - len(short) < 3
+    )

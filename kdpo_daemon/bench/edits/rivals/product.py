@@ -10,7 +10,6 @@ import json
 import resource
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 
 from peft import PeftModel
 
@@ -19,7 +18,7 @@ from kdpo_daemon.bench.edits.plan import probes_of
 from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals.editor import Bench, Editor
 from kdpo_daemon.child import TunerPolicy
-from kdpo_daemon.edits.pairs import PlanPolicy, Tokens, pair
+from kdpo_daemon.edits.pairs import PlanPolicy, Tokens, kept, pair
 from kdpo_daemon.orders import Order, Recipe
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import KeepPrompt, Pair, Prompt
@@ -129,17 +128,12 @@ class Product(Editor):
         return made
 
     def _keep(self, taught: Sequence[Record]) -> list[KeepPrompt]:
-        prompts = keep_prompts(
-            taught,
-            self.bench.plan.general.keep,
-            self._judged(),
-            self._policy,
-            self.bench.plan.seed,
-        )
+        """Choose prompts as the plan stage does; none of them judges."""
+        judged = {probe.prompt for probe in probes_of(self.bench.plan)}
+        plan = self.bench.plan
+        special = prompts_of(taught, judged)
+        prompts = kept(special, plan.general.keep, self._policy, plan.seed)
         return [KeepPrompt(prompt, self.model.ids(prompt)) for prompt in prompts]
-
-    def _judged(self) -> set[Prompt]:
-        return {probe.prompt for probe in probes_of(self.bench.plan)}
 
     def _wear(self, adapter: Path) -> None:
         """Let the model answer with an adapter in place of the one before."""
@@ -168,17 +162,6 @@ def fact_of(record: Record) -> Fact:
     )
 
 
-def keep_prompts(
-    taught: Sequence[Record],
-    general: Sequence[Prompt],
-    judged: set[Prompt],
-    policy: PlanPolicy,
-    seed: int,
-) -> list[Prompt]:
-    """Choose prompts to keep as the plan stage does: some of the records', most general."""
-    rng = Random(seed)  # noqa: S311 - a choice of prompts, not a secret
-    special = dict.fromkeys(one for record in taught for one in record.keep if one not in judged)
-    return [
-        *rng.sample(list(special), min(len(special), policy.keep_special)),
-        *rng.sample(list(general), min(len(general), policy.keep_general)),
-    ]
+def prompts_of(taught: Sequence[Record], judged: set[Prompt]) -> list[Prompt]:
+    """Give the prompts that records bring to be left alone, without those that judge."""
+    return [one for record in taught for one in record.keep if one not in judged]

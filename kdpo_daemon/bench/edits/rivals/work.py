@@ -79,10 +79,9 @@ def _batch(
     began = time.perf_counter()
     refused = editor.edit(batch, before)
     seconds = time.perf_counter() - began
-    own = editor.peak_mb()
-    peak = memory.peak_mb() if own is None else own
-    own = editor.peak_gpu_mb()
-    gpu = memory.peak_gpu_mb() if own is None else own
+    child, child_gpu = editor.peak_mb(), editor.peak_gpu_mb()
+    peak = memory.peak_mb() if child is None else child
+    gpu = memory.peak_gpu_mb() if child_gpu is None else child_gpu
     _save(editor, state)
     kept = retention(editor.model, plan, taught, editor.asked, tell)
     return BatchResult(number, len(batch), seconds, peak, gpu, kept, refused)
