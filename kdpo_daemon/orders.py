@@ -34,7 +34,7 @@ class Recipe:
     #: Adam's step sizes at the start, for A (in whitened coordinates) and for B
     rows_rate: float = 6e-4
     columns_rate: float = 1.5e-2
-    steps: int = 120
+    steps: int = 150
     #: pairs per step, of those still to be learnt, at least
     pair_rows: int = 28
     #: how often a pair that is still to be learnt is drawn in all steps, at least
