@@ -5,13 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, func, select
 
 from kdpo_daemon.facts.claims import succeed
 from kdpo_daemon.records.intake import Claim, Entry, Extract, Feed, Fetched, IngestCounts
 from kdpo_daemon.store import extractions
 from kdpo_daemon.store.rows import folded
 from kdpo_daemon.store.tables import STANDING, ClaimRow, DocumentRow, EntryRow, FactRow
+
+#: Keys asked for at once; databases bound how many values a statement takes.
+_KEYS = 500
 
 
 def save(
@@ -22,31 +25,37 @@ def save(
     now: datetime,
 ) -> IngestCounts:
     """Put down the entries that are new or read otherwise than before, and their document."""
-    counts = {"new": 0, "changed": 0, "same": 0}
-    document: DocumentRow | None = None
-    for entry, claims in said:
-        news = _news(tx, feed.id, entry)
-        counts[news] += 1
-        if news != "same":
-            document = document or _save_document(tx, feed.id, fetched, now)
-            taken_back = _taken_back(tx, feed.id, entry, claims) if news == "changed" else []
-            row = _save_entry(tx, document, entry, [*claims, *taken_back])
+    last = _last_wordings(tx, feed.id, [entry.key for entry, _ in said])
+    news = [(entry, claims) for entry, claims in said if last.get(entry.key) != entry.content_hash]
+    changed = [entry.key for entry, _ in news if entry.key in last]
+    if news:
+        document = _save_document(tx, feed.id, fetched, now)
+        rows = [_entry_row(document, entry) for entry, _ in news]
+        _flushed(tx, rows)
+        told: list[ClaimRow] = []
+        for row, (entry, claims) in zip(rows, news, strict=True):
+            taken_back = _taken_back(tx, feed.id, entry, claims) if entry.key in last else ()
+            told += [_claim_row(row, claim) for claim in (*claims, *taken_back)]
             if feed.extract is Extract.MODEL and not entry.fact:
                 extractions.enqueue(tx, row, now)
-    return IngestCounts(**counts)
+        _flushed(tx, told)
+    return IngestCounts(
+        new=len(news) - len(changed), changed=len(changed), same=len(said) - len(news)
+    )
 
 
-def _news(tx: Session, feed_id: int, entry: Entry) -> str:
-    """Compare with the wording seen last: an entry that goes back to an earlier one is news."""
-    last = tx.exec(
-        select(EntryRow.content_hash)
-        .where(EntryRow.feed_id == feed_id, EntryRow.key == entry.key)
-        .order_by(col(EntryRow.id).desc())
-        .limit(1)
-    ).first()
-    if last == entry.content_hash:
-        return "same"
-    return "changed" if last else "new"
+def _last_wordings(tx: Session, feed_id: int, keys: Sequence[str]) -> dict[str, str]:
+    """Give the content hash seen last by key: one that goes back to an earlier one is news."""
+    found: dict[str, str] = {}
+    for start in range(0, len(keys), _KEYS):
+        newest = (
+            select(func.max(EntryRow.id))
+            .where(EntryRow.feed_id == feed_id, col(EntryRow.key).in_(keys[start : start + _KEYS]))
+            .group_by(col(EntryRow.key))
+        )
+        wordings = select(EntryRow.key, EntryRow.content_hash)
+        found |= dict(tx.exec(wordings.where(col(EntryRow.id).in_(newest))).all())
+    return found
 
 
 def _taken_back(
@@ -97,10 +106,8 @@ def _save_document(tx: Session, feed_id: int, fetched: Fetched, now: datetime) -
     return row
 
 
-def _save_entry(
-    tx: Session, document: DocumentRow, entry: Entry, claims: Sequence[Claim]
-) -> EntryRow:
-    row = EntryRow(
+def _entry_row(document: DocumentRow, entry: Entry) -> EntryRow:
+    return EntryRow(
         document_id=document.id,
         feed_id=document.feed_id,
         key=entry.key,
@@ -111,9 +118,13 @@ def _save_entry(
         summary=entry.summary,
         fact=asdict(entry.fact) if entry.fact else None,
     )
-    tx.add(row)
+
+
+def _claim_row(entry: EntryRow, claim: Claim) -> ClaimRow:
+    return ClaimRow(entry_id=entry.id, subject_key=folded(claim.subject), **asdict(claim))
+
+
+def _flushed(tx: Session, rows: Sequence[SQLModel]) -> None:
+    """Insert rows; their ids follow their order, as that of the document does."""
+    tx.add_all(rows)
     tx.flush()
-    for claim in claims:
-        tx.add(ClaimRow(entry_id=row.id, subject_key=folded(claim.subject), **asdict(claim)))
-        tx.flush()  # one by one, so that ids follow the order of the entry
-    return row
