@@ -105,7 +105,11 @@ class Lessons:
 
 
 class Keepsakes:
-    """Prompts that must be answered as before."""
+    """Prompts that must be answered as before.
+
+    What leads to their answers is looked at once: it is what the stir holds, and looking again
+    every `REFRESH` steps took a tenth of the training and changed nothing (docs/editing.md).
+    """
 
     def __init__(self, model: EditedModel, kept: Sequence[Keepsake]) -> None:
         """Take what the reference answered."""
@@ -120,10 +124,6 @@ class Keepsakes:
     def groups(self, chosen: Sequence[int]) -> list[list[int]]:
         """Micro-batches of some keepsakes, by number."""
         return self._passages.groups(chosen)
-
-    def refresh(self) -> None:
-        """Look again at what leads to the answers, with the model as it now stands."""
-        self._passages.refresh()
 
     def loss(self, group: Sequence[int]) -> Tensor:
         """KL to the reference in nats per token, summed over a micro-batch's prompts, ()."""

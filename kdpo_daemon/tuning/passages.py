@@ -2,9 +2,9 @@
 
 Hidden states below the first edited layer never move, so they are taken once.  Above it, the
 keys and values of what leads to an end do move with the adapter, but little: rows of A answer
-where answers are predicted, and the stir term keeps them from the rest.  They are taken again
-every `REFRESH` steps and stand still in between, without gradients; that leaves a step less than
-half of the tokens.
+where answers are predicted, and the stir term keeps them from the rest.  Those of pairs are taken
+again every `REFRESH` steps; without gradients, they stand still in between.  That leaves a step
+less than half of the tokens.
 """
 
 from collections.abc import Sequence

@@ -129,7 +129,6 @@ def fit(
         knobs.turn()
         if step and step % REFRESH == 0:
             lessons.refresh()
-            keepsakes.refresh()
         loss = _teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
         keep_kl = _keep(keepsakes, next(kept), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())
