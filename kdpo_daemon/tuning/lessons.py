@@ -71,19 +71,26 @@ class Lessons:
         rivals = loss.rivals(logits.detach(), at.chosen)
         lead = loss.margins(logits.detach(), at.chosen, rivals)
         self._note(group, at.row, lead)
-        reference = torch.cat([self._reference[i] for i in group]).float()
         total = self._anchor(logits, at.chosen)
         self._fresh[list(group)] = False
         for negative in (torch.where(fresh, at.rejected, rivals), at.old):
             # a token against itself has no margin: that is how learnt positions drop out
             rejected = torch.where(lead < self._recipe.margin, negative, at.chosen)
             ours = loss.per_pair(loss.margins(logits, at.chosen, rejected), at.row, len(group))
-            theirs = loss.margins(reference, at.chosen, rejected)
-            theirs = loss.per_pair(theirs, at.row, len(group))
+            theirs = self._before(group, at.row, at.chosen, rejected)
             part = loss.preference_loss(ours, theirs, self._recipe.beta)
             differs = loss.per_pair((rejected != at.chosen).float(), at.row, len(group)) > 0
             total = total + part[differs].sum()
         return total
+
+    def _before(
+        self, group: Sequence[int], row: Tensor, chosen: Tensor, rejected: Tensor
+    ) -> Tensor:
+        """Margins of the model before the batch, summed by pair.  (P,) x 3 -> (B,)."""
+        # few of its logits are read; joining them would copy them all
+        each = [(self._reference[index], row == place) for place, index in enumerate(group)]
+        margins = [loss.margins(logits, chosen[at], rejected[at]) for logits, at in each]
+        return torch.stack([one.sum() for one in margins])
 
     def _anchor(self, logits: Tensor, chosen: Tensor) -> Tensor:
         return self._recipe.anchor_weight * loss.anchor_loss(logits, chosen).sum()
