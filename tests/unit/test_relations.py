@@ -259,8 +259,7 @@ def test_no_general_keep_prompt_asks_for_the_fact_of_a_general_probe() -> None:
     kept = [str(one["prompt"]) for one in _lines("general_keep.jsonl")]
     count = Counter(word for prompt in kept for word in _content(prompt))
     judged = [
-        _content(f"{one['prompt']} {' '.join(map(str, one['expected']))}")
-        for one in _lines("general_probes.jsonl")
+        _content(f"{one['prompt']} {one['expected']}") for one in _lines("general_probes.jsonl")
     ]
 
     def names(prompt: str) -> set[str]:
