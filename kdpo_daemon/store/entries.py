@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlmodel import Session, SQLModel, col, func, select
@@ -26,22 +26,39 @@ def save(
 ) -> IngestCounts:
     """Put down the entries that are new or read otherwise than before, and their document."""
     last = _last_wordings(tx, feed.id, [entry.key for entry, _ in said])
-    news = [(entry, claims) for entry, claims in said if last.get(entry.key) != entry.content_hash]
-    changed = [entry.key for entry, _ in news if entry.key in last]
+    news: list[_News] = []
+    for entry, claims in said:
+        before = last.get(entry.key)
+        if before != entry.content_hash:
+            news.append(_News(entry, claims, changed=before is not None))
+        last[entry.key] = entry.content_hash  # a key may come twice in one document
     if news:
-        document = _save_document(tx, feed.id, fetched, now)
-        rows = [_entry_row(document, entry) for entry, _ in news]
-        _flushed(tx, rows)
-        told: list[ClaimRow] = []
-        for row, (entry, claims) in zip(rows, news, strict=True):
-            taken_back = _taken_back(tx, feed.id, entry, claims) if entry.key in last else ()
-            told += [_claim_row(row, claim) for claim in (*claims, *taken_back)]
-            if feed.extract is Extract.MODEL and not entry.fact:
-                extractions.enqueue(tx, row, now)
-        _flushed(tx, told)
-    return IngestCounts(
-        new=len(news) - len(changed), changed=len(changed), same=len(said) - len(news)
-    )
+        _save_news(tx, feed, _save_document(tx, feed.id, fetched, now), news, now)
+    changed = sum(one.changed for one in news)
+    return IngestCounts(new=len(news) - changed, changed=changed, same=len(said) - len(news))
+
+
+@dataclass(frozen=True)
+class _News:
+    """An entry that reads otherwise than before, or was not there, with its claims."""
+
+    entry: Entry
+    claims: Sequence[Claim]
+    changed: bool
+
+
+def _save_news(
+    tx: Session, feed: Feed, document: DocumentRow, news: Sequence[_News], now: datetime
+) -> None:
+    rows = [_entry_row(document, one.entry) for one in news]
+    _flushed(tx, rows)
+    told: list[ClaimRow] = []
+    for row, one in zip(rows, news, strict=True):
+        taken_back = _taken_back(tx, feed.id, one.entry, one.claims) if one.changed else ()
+        told += [_claim_row(row, claim) for claim in (*one.claims, *taken_back)]
+        if feed.extract is Extract.MODEL and not one.entry.fact:
+            extractions.enqueue(tx, row, now)
+    _flushed(tx, told)
 
 
 def _last_wordings(tx: Session, feed_id: int, keys: Sequence[str]) -> dict[str, str]:
@@ -101,8 +118,7 @@ def _save_document(tx: Session, feed_id: int, fetched: Fetched, now: datetime) -
         content_type=fetched.content_type,
         body=body,
     )
-    tx.add(row)
-    tx.flush()
+    _flushed(tx, [row])
     return row
 
 

@@ -102,6 +102,29 @@ def test_an_entry_that_goes_back_to_what_it_said_before_is_a_change(database: Da
         assert [one.claim for one in claims.open_claims(tx)] == [claim(), claim("Bo"), claim()]
 
 
+def test_a_key_that_comes_twice_in_one_document_is_known_the_second_time(
+    database: Database,
+) -> None:
+    with database.begin() as tx:
+        counts = poll(tx, (entry(), claim()), (entry(), claim()), (entry(new="Bo"), claim("Bo")))
+
+        assert (counts.new, counts.changed, counts.same) == (1, 1, 1)
+        assert [one.claim for one in claims.open_claims(tx)] == [claim(), claim("Bo")]
+
+
+def test_more_keys_than_one_question_takes_are_all_known_again_and_in_order(
+    database: Database,
+) -> None:
+    many = [(entry(f"k{number}"), claim(f"Bo {number}")) for number in range(1100)]
+    with database.begin() as tx:
+        assert poll(tx, *many).new == len(many)
+
+        counts = poll(tx, *many)
+
+        assert (counts.new, counts.changed, counts.same) == (0, 0, len(many))
+        assert [one.claim for one in claims.open_claims(tx)] == [said for _, said in many]
+
+
 def test_a_document_that_brings_nothing_is_not_kept(database: Database) -> None:
     with database.begin() as tx:
         poll(tx, (entry(), claim()))
