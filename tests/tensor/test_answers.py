@@ -1,5 +1,7 @@
 """What the model says by itself, against transformers' own generation."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +52,11 @@ def test_answers_are_those_of_greedy_generation(base: Path, model: EditedModel) 
 
 def test_an_answer_stops_at_the_end_token_and_the_others_go_on(model: EditedModel) -> None:
     said = [answer.said for answer in answer_all(model)]
-    second = said[0][1]
-    ends = model.model.generation_config.eos_token_id
-    model.model.generation_config.eos_token_id = second
-    try:
-        stopped = [answer.said for answer in answer_all(model)]
-    finally:
-        model.model.generation_config.eos_token_id = ends
 
-    assert ends == END
-    assert stopped[0] == said[0][: said[0].index(second) + 1]
+    with ending(model, said[0][1]):
+        stopped = [answer.said for answer in answer_all(model)]
+
+    assert stopped[0] == said[0][: said[0].index(said[0][1]) + 1]
     assert any(len(one) > len(stopped[0]) for one in stopped)
 
 
@@ -76,17 +73,37 @@ def test_what_was_held_likely_is_what_the_plain_model_holds(
         assert torch.allclose(torch.stack(answer.logprobs), expected, atol=1e-5)
 
 
-def test_lower_states_and_moments_are_those_of_the_whole_texts(model: EditedModel) -> None:
+def test_lower_states_are_those_of_the_whole_texts(model: EditedModel) -> None:
+    for answer in answer_all(model):
+        whole = model.lower(rows([answer.text]))[0]
+        assert torch.allclose(torch.cat(answer.lower), whole, atol=1e-5)
+
+
+def test_moments_are_those_of_the_whole_texts(model: EditedModel) -> None:
     moments = Moments(answer_weight=3.0)
 
     found = answer_all(model, moments)
 
+    assert torch.allclose(moments.means()[0], expected(model, found), rtol=1e-3, atol=1e-5)
+
+
+def test_an_answer_that_has_ended_adds_nothing_to_the_moments(model: EditedModel) -> None:
+    second = answer_all(model)[0].said[1]
+    moments = Moments(answer_weight=3.0)
+
+    with ending(model, second):
+        found = answer_all(model, moments)
+
+    assert {len(answer.said) for answer in found} != {TOKENS}
+    assert torch.allclose(moments.means()[0], expected(model, found), rtol=1e-3, atol=1e-5)
+
+
+def expected(model: EditedModel, found: list[Keepsake]) -> torch.Tensor:
+    """The second moment of what the first edited module reads, from each text by itself."""
     square, total = torch.zeros(48, 48), 0.0
     seen: set[tuple[int, ...]] = set()
     for answer in found:
-        batch = rows([answer.text])
-        assert torch.allclose(torch.cat(answer.lower), model.lower(batch)[0], atol=1e-5)
-        inputs = model.inputs(batch)[0][0]
+        inputs = model.inputs(rows([answer.text]))[0][0]
         for place in range(len(answer.text)):
             if answer.text[: place + 1] not in seen:  # "The head of" is there once
                 predicts = place >= answer.start or answer.text[: place + 1] in PROMPTS
@@ -94,4 +111,15 @@ def test_lower_states_and_moments_are_those_of_the_whole_texts(model: EditedMode
                 square += weight * inputs[place][:, None] * inputs[place]
                 total += weight
         seen |= {answer.prompt[: place + 1] for place in range(len(answer.prompt))}
-    assert torch.allclose(moments.means()[0], square / total, rtol=1e-3, atol=1e-5)
+    return square / total
+
+
+@contextmanager
+def ending(model: EditedModel, token: int) -> Iterator[None]:
+    """Let answers end with another token."""
+    config = model.model.generation_config
+    config.eos_token_id = token
+    try:
+        yield
+    finally:
+        config.eos_token_id = END

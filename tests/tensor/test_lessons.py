@@ -1,0 +1,71 @@
+"""The loss of pairs in training, against a plain one with full log-softmaxes in float64."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdpo_daemon.orders import Recipe
+from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.tuning.lessons import Lessons
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.packing import rows
+from kdpo_daemon.tuning.tokens import sequence_of
+from tests.tiny_model import pairs_of, save_tiny_model
+
+#: A margin that some of the random model's target tokens reach.
+RECIPE = Recipe(beta=0.3, anchor_weight=0.2, margin=-2.5)
+
+
+def test_the_loss_is_that_of_full_log_softmaxes_against_the_model_before(tmp_path: Path) -> None:
+    model = EditedModel(save_tiny_model(tmp_path), "mlp.down_proj")
+    model.edit(model.module_names[1:])
+    pairs = [*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob")]
+    lessons = Lessons(model, pairs, RECIPE)
+    before = [logprobs(model, pair) for pair in pairs]
+    torch.manual_seed(1)
+    model.rows[:] = [0.3 * torch.randn(2, 48) for _ in model.rows]
+    model.columns[:] = [0.3 * torch.randn(32, 2) for _ in model.columns]
+    lessons.refresh()
+
+    found = float(lessons.loss(range(len(pairs))))
+
+    after = [logprobs(model, pair) for pair in pairs]
+    reached = torch.cat([lead(*one) >= RECIPE.margin for one in zip(pairs, after, strict=True)])
+    assert 0 < int(reached.sum()) < len(reached)
+    wanted = sum(map(plain_loss, pairs, after, before))
+    assert found == pytest.approx(float(wanted), rel=1e-4)
+
+
+def logprobs(model: EditedModel, pair: Pair) -> Tensor:
+    """log p of every token at a pair's target positions, float64."""
+    batch = rows([sequence_of(pair)])
+    place = len(pair.prompt_ids) - 1 + torch.arange(len(pair.chosen_ids))
+    with torch.no_grad():
+        logits = model.logits(batch, batch.locate(torch.zeros_like(place), place))
+    return logits.double().log_softmax(1)
+
+
+def lead(pair: Pair, logprobs: Tensor) -> Tensor:
+    """By how much each target token leads all others."""
+    at, chosen = torch.arange(len(pair.chosen_ids)), torch.tensor(pair.chosen_ids)
+    others = logprobs.clone()
+    others[at, chosen] = -torch.inf
+    return logprobs[at, chosen] - others.amax(1)
+
+
+def plain_loss(pair: Pair, after: Tensor, before: Tensor) -> Tensor:
+    """-log sigmoid(beta h) for both negatives, and the anchor."""
+    chosen = torch.tensor(pair.chosen_ids)
+    at = torch.arange(len(chosen))
+    active = lead(pair, after) < RECIPE.margin
+    total = -RECIPE.anchor_weight * after[at, chosen].sum()
+    # the old object parts from the new one at the first token, and is a negative there alone
+    old = torch.tensor([pair.old_ids[0], *pair.chosen_ids[1:]])
+    for rejected in (torch.tensor(pair.rejected_ids), old):
+        differs = active & (rejected != chosen)
+        h = (after - before)[at, chosen] - (after - before)[at, rejected]
+        if differs.any():
+            total = total - torch.nn.functional.logsigmoid(RECIPE.beta * h[differs].sum())
+    return total
