@@ -76,7 +76,11 @@ class Line:
             headers={"Authorization": f"Bearer {access.api_key}"} if access.api_key else {},
             verify=_trusted(name, access.ca_file),
             timeout=httpx.Timeout(policy.answer_s, connect=policy.connect_s),
-            limits=httpx.Limits(max_connections=policy.concurrency + 4),
+            limits=httpx.Limits(
+                max_connections=policy.concurrency + 4,
+                # vLLM closes a connection that was idle for five seconds: let ours go before
+                keepalive_expiry=2.0,
+            ),
             trust_env=False,
         )
         self._extensions = {"sni_hostname": access.certified_as} if access.certified_as else {}

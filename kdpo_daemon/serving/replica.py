@@ -5,7 +5,7 @@ Does not decide which adapter is wanted (`edits.rollout`) nor start the server (
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -106,10 +106,25 @@ class Replica:
             )
         return closed[len(asked) : end]
 
-    def answer(self, model: str, prompts: Sequence[Prompt], max_tokens: int) -> list[str]:
-        """Greedy answers in the order of the prompts, each until the model's own end token."""
+    def answer(
+        self,
+        model: str,
+        prompts: Sequence[Prompt],
+        max_tokens: int,
+        on_answered: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """Greedy answers in the order of the prompts, each until the model's own end token.
+
+        `on_answered` is told how many there are.  Ask all at once: the server is busiest while
+        many wait, and between two calls it would run dry.
+        """
+        answers: list[str] = []
         with ThreadPoolExecutor(self._policy.concurrency) as pool:
-            return list(pool.map(lambda prompt: self._answer(model, prompt, max_tokens), prompts))
+            for text in pool.map(lambda prompt: self._answer(model, prompt, max_tokens), prompts):
+                answers.append(text)
+                if on_answered:
+                    on_answered(len(answers))
+        return answers
 
     def forced(
         self, model: str, prompt_ids: Sequence[int], target_ids: Sequence[int]

@@ -25,9 +25,6 @@ _AGAIN, _AGREE = 24, 0.9
 _UNSTEADY = "adapter.unsteady"
 _MOST_UNSTEADY = 3
 
-#: Probes asked between two looks at the clock of the progress bar.
-_CHUNK = 64
-
 
 @dataclass(frozen=True)
 class Judge:
@@ -80,13 +77,12 @@ class Judge:
     def _answers(
         self, model: str, adapter_id: int | None, asked: Sequence[Probe], purpose: AnswerPurpose
     ) -> dict[int, str]:
-        said: dict[int, str] = {}
-        for start in range(0, len(asked), _CHUNK):
-            chunk = asked[start : start + _CHUNK]
-            self.progress(f"asking {model}", start, len(asked))
-            texts = self.replica.answer(model, [p.prompt for p in chunk], self.max_tokens)
-            said |= {probe.id: text for probe, text in zip(chunk, texts, strict=True)}
-        self.progress(f"asking {model}", len(asked), len(asked))
+        def tell(done: int) -> None:
+            self.progress(f"asking {model}", done, len(asked))
+
+        tell(0)
+        texts = self.replica.answer(model, [p.prompt for p in asked], self.max_tokens, tell)
+        said = {probe.id: text for probe, text in zip(asked, texts, strict=True)}
         rows = [Answer(probe_id, text) for probe_id, text in said.items()]
         with self.db.begin() as tx:
             probes.save_answers(tx, rows, adapter_id, self.replica.name, purpose, self.clock())

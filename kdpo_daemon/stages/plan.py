@@ -35,7 +35,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 #: Requests to the server under way at once.
-_AT_ONCE = 8
+_AT_ONCE = 16
 
 #: Taught phrasings of each form that tell whether a fact is known, beside those never taught.
 _ASKED_FIRST = 3
@@ -102,11 +102,14 @@ class Plan:
     def _drop_known(self, pending: Sequence[Fact], asked: Sequence[Probe]) -> list[Fact]:
         """Ask the served model about each fact; set aside the facts that it knows."""
         asked = few_taught(asked)
-        self.progress("asking the served model", 0, len(asked))
+
+        def tell(done: int) -> None:
+            self.progress("asking the served model", done, len(asked))
+
+        tell(0)
         prompts = [probe.prompt for probe in asked]
-        texts = self.replica.answer(self.alias, prompts, self.policy.max_tokens)
+        texts = self.replica.answer(self.alias, prompts, self.policy.max_tokens, tell)
         said = {probe.id: text for probe, text in zip(asked, texts, strict=True)}
-        self.progress("asking the served model", len(asked), len(asked))
         now = self.clock()
         unknown: list[Fact] = []
         with self.db.begin() as tx:

@@ -16,7 +16,7 @@ from kdpo_daemon.tuning.keys import Moments
 from kdpo_daemon.tuning.model import EditedModel, Pass
 from kdpo_daemon.tuning.packing import Rows, Tokens, batches, rows
 
-_TOKENS = 2048  #: of prompts answered at once
+_TOKENS = 1024  #: of prompts answered at once: more differ more in length
 _TOP = 64  #: likeliest tokens whose probabilities are kept
 
 

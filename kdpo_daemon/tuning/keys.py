@@ -18,10 +18,7 @@ import torch
 from torch import Tensor
 
 from kdpo_daemon.records.teaching import Form
-from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.packing import batches, rows
-
-_TOKENS = 4096  #: tokens with padding in one pass that keeps no gradients
+from kdpo_daemon.tuning.passages import Passages
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,13 @@ class Moments:
             answers: which tokens predict one of an answer's tokens, (R, L) bool.
 
         """
-        weights = torch.where(answers, weights * self._answer_weight, weights)
+        counted = weights > 0
+        weights = torch.where(answers, weights * self._answer_weight, weights)[counted]
         self._total += float(weights.sum())
-        roots = weights.sqrt()[..., None]
+        roots = weights.sqrt()[:, None]
         self._sums = self._sums or [one.new_zeros(one.shape[2], one.shape[2]) for one in inputs]
         for total, one in zip(self._sums, inputs, strict=True):
-            weighted = (one * roots.to(one.device)).flatten(0, 1)
+            weighted = one[counted.to(one.device)] * roots.to(one.device)
             total.addmm_(weighted.T, weighted)
 
     def means(self) -> list[Tensor]:
@@ -79,10 +77,11 @@ def whitened(rows_: Tensor, lower: Tensor) -> Tensor:
     return rows_ @ lower
 
 
-def unwhitened(white: Tensor, lower: Tensor) -> Tensor:
-    """W -> A = W L^-1.  (r, d), (d, d) -> (r, d)."""
-    rows_: Tensor = torch.linalg.solve_triangular(lower, white, upper=False, left=False)
-    return rows_
+def inverse(lower: Tensor) -> Tensor:
+    """L^-1, with which A = W L^-1: cheaper to have than to solve for A at each step."""
+    square = torch.eye(len(lower), dtype=torch.float64, device=lower.device)
+    solved: Tensor = torch.linalg.solve_triangular(lower.double(), square, upper=False)
+    return solved.float()
 
 
 def solved_rows(keys: Tensor, lower: Tensor) -> Tensor:
@@ -91,20 +90,17 @@ def solved_rows(keys: Tensor, lower: Tensor) -> Tensor:
     return solved / (solved * keys).sum(1, keepdim=True)
 
 
-def answer_keys(
-    model: EditedModel, texts: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]
-) -> Tensor:
-    """What the edited modules read at one answer token of each text: (layers, N, d_in) on the CPU.
+def answer_keys(passages: Passages) -> Tensor:
+    """What the edited modules read at one token of each text's end: (layers, N, d_in) on the CPU.
 
-    `spans[i]` are the first place that predicts a token of answer i, and the number of such
-    places.  Layers take turns: the highest reads at the first token, which is the hardest to
-    move, the one below at the second, and so on around.
+    Layers take turns: the highest reads at the end's first token, which predicts the one that is
+    hardest to move, the one below at the second, and so on around.
     """
-    found: list[Tensor] = [torch.empty(0)] * len(texts)
-    for group in batches(texts, _TOKENS):
-        batch = rows([texts[i] for i in group])
-        inputs = model.inputs(batch)
-        first, count = torch.tensor([spans[i] for i in group]).unbind(1)
+    found: list[Tensor] = [torch.empty(0)] * len(passages.texts)
+    for group in passages.groups(range(len(found))):
+        batch, inputs = passages.inputs(group)
+        first = torch.tensor([passages.starts[i] for i in group])
+        count = torch.tensor([len(passages.texts[i]) for i in group]) - first
         numbers = torch.arange(len(group))
         # the highest layer comes last
         read = [

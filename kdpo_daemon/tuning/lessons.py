@@ -31,7 +31,7 @@ class Lessons:
         self.right = [False] * len(pairs)
         self._recipe = recipe
         texts = [sequence_of(pair) for pair in pairs]
-        self._passages = Passages(model, texts, [len(pair.prompt_ids) - 1 for pair in pairs])
+        self.passages = Passages(model, texts, [len(pair.prompt_ids) - 1 for pair in pairs])
         self._reference: list[Tensor] = [torch.empty(0)] * len(pairs)
         self._fresh = torch.ones(len(pairs), dtype=torch.bool)
         for group in self.groups(range(len(pairs))):
@@ -46,11 +46,11 @@ class Lessons:
 
     def groups(self, chosen: Sequence[int]) -> list[list[int]]:
         """Micro-batches of some pairs, by number."""
-        return self._passages.groups(chosen)
+        return self.passages.groups(chosen)
 
     def refresh(self) -> None:
         """Look again at what leads to the answers, with the model as it now stands."""
-        self._passages.refresh()
+        self.passages.refresh()
 
     @torch.no_grad()
     def look(self) -> None:
@@ -65,21 +65,23 @@ class Lessons:
         Negatives come from the order the first time, then from the current model.
         """
         at = targets([self.pairs[i] for i in group])
-        logits = self._passages.logits(group, at.row, at.place)
+        logits = self.passages.logits(group, at.row, at.place)
         fresh = self._fresh[list(group)][at.row].to(logits.device)
         at = at.to(logits.device)
         rivals = loss.rivals(logits.detach(), at.chosen)
         lead = loss.margins(logits.detach(), at.chosen, rivals)
         self._note(group, at.row, lead)
-        total = self._anchor(logits, at.chosen)
         self._fresh[list(group)] = False
-        for negative in (torch.where(fresh, at.rejected, rivals), at.old):
-            # a token against itself has no margin: that is how learnt positions drop out
-            rejected = torch.where(lead < self._recipe.margin, negative, at.chosen)
-            ours = loss.per_pair(loss.margins(logits, at.chosen, rejected), at.row, len(group))
-            theirs = self._before(group, at.row, at.chosen, rejected)
+        negatives = torch.stack((torch.where(fresh, at.rejected, rivals), at.old))
+        # a token against itself has no margin: that is how learnt positions drop out
+        rejected = torch.where(lead < self._recipe.margin, negatives, at.chosen)
+        chosen, *others = loss.logprobs(logits, torch.stack((at.chosen, *rejected), 1)).unbind(1)
+        total = -self._recipe.anchor_weight * chosen.sum()
+        for ids, other in zip(rejected, others, strict=True):
+            ours = loss.per_pair(chosen - other, at.row, len(group))
+            theirs = self._before(group, at.row, at.chosen, ids)
             part = loss.preference_loss(ours, theirs, self._recipe.beta)
-            differs = loss.per_pair((rejected != at.chosen).float(), at.row, len(group)) > 0
+            differs = loss.per_pair((ids != at.chosen).float(), at.row, len(group)) > 0
             total = total + part[differs].sum()
         return total
 
@@ -92,13 +94,10 @@ class Lessons:
         margins = [loss.margins(logits, chosen[at], rejected[at]) for logits, at in each]
         return torch.stack([one.sum() for one in margins])
 
-    def _anchor(self, logits: Tensor, chosen: Tensor) -> Tensor:
-        return self._recipe.anchor_weight * loss.anchor_loss(logits, chosen).sum()
-
     @torch.no_grad()
     def _remember(self, group: Sequence[int]) -> None:
         at = targets([self.pairs[i] for i in group])
-        logits = self._passages.logits(group, at.row, at.place)
+        logits = self.passages.logits(group, at.row, at.place)
         for row, index in enumerate(group):
             self._reference[index] = logits[at.row == row]
         at = at.to(logits.device)

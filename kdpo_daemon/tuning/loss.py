@@ -40,9 +40,12 @@ def preference_loss(policy_margin: Tensor, reference_margin: Tensor, beta: float
     return -F.logsigmoid(beta * (policy_margin - reference_margin))
 
 
-def anchor_loss(logits: Tensor, chosen: Tensor) -> Tensor:
-    """Cross-entropy of the chosen tokens.  (P, V), (P,) -> (P,)."""
-    return F.cross_entropy(logits, chosen, reduction="none")
+def logprobs(logits: Tensor, ids: Tensor) -> Tensor:
+    """Log p of some tokens at each position.  (P, V), (P, k) -> (P, k).
+
+    All that a loss reads is best read at once: each time costs a gradient as large as the logits.
+    """
+    return logits.log_softmax(1).gather(1, ids)
 
 
 def top_logprobs(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -56,7 +59,7 @@ def keep_loss(logits: Tensor, ids: Tensor, reference: Tensor) -> Tensor:
 
     Joining all other tokens into one can only lessen a KL, so 0 means: nothing seen to change.
     """
-    policy = logits.gather(1, ids) - logits.logsumexp(dim=1, keepdim=True)
+    policy = logprobs(logits, ids)
     return (reference.exp() * (reference - policy)).sum(1) + _rest(reference, policy)
 
 

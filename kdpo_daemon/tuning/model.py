@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
@@ -61,6 +62,7 @@ class EditedModel:
             device_map="auto" if torch.cuda.is_available() else None,
         )
         self.model.requires_grad_(requires_grad=False)
+        _quicken_head(self.model)
         self.module_names = _module_names(self.model, target_module)
         owner, self._list_name = _layer_list(self.module_names)
         self._owner = self.model.get_submodule(owner)
@@ -138,10 +140,12 @@ class EditedModel:
         self._parts = [part.shape[2:] for part in parts]
         return torch.cat([part.flatten(2).to(lower.device) for part in parts], dim=2)
 
-    def inputs(self, batch: Tokens) -> list[Tensor]:
-        """What each edited module reads, a float32 (R, L, d_in) per edited layer."""
-        last = self.edited[-1] + 1
-        with torch.no_grad(), self._with_layers(self._layers[:last]), self._noting() as seen:
+    def inputs(self, batch: Tokens, lower: Tensor) -> list[Tensor]:
+        """What each edited module reads, a float32 (R, L, d_in) per edited layer.
+
+        `lower` is what `lower` gave for the batch.
+        """
+        with torch.no_grad(), self._from(lower), self._noting() as seen:
             self._forward(batch, *_nowhere())
         return [seen[index] for index in range(len(self.edited))]
 
@@ -255,6 +259,26 @@ class EditedModel:
             yield
         finally:
             setattr(self._owner, self._list_name, self._layers)
+
+
+def _quicken_head(model: Any) -> None:
+    """On CPUs let oneDNN multiply with the vocabulary's matrix, where torch would take MKL.
+
+    MKL shares so wide and shallow a product out badly: 128 places by 49,152 tokens take 126 ms on
+    two AVX2 cores, with oneDNN 66; its gradient takes as long with either.
+    """
+    head = model.get_output_embeddings()
+    plain = isinstance(head, nn.Linear) and head.weight.device.type == "cpu"
+    has = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (has and plain and head.weight.dtype is torch.float32):
+        return
+
+    def forward(hidden: Tensor) -> Tensor:
+        if not hidden.numel():  # which oneDNN does not take
+            return F.linear(hidden, head.weight, head.bias)
+        return F.linear(hidden.to_mkldnn(), head.weight, head.bias).to_dense()
+
+    head.forward = forward
 
 
 def _nowhere() -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ All chat prompts begin with their template's head, and the phrasings of one fact
 words: packed so, a batch of the demo's size has a little over half the tokens.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 _WIDTH = 256  #: places in a row: more share more, but attention is quadratic in it
+_STRIDE = 4  #: by so much widths are widened until as few rows do
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,35 @@ def tails(whole: Rows, spans: Sequence[tuple[int, int]]) -> Tails:
 
 
 def rows(sequences: Sequence[Sequence[int]], width: int = _WIDTH) -> Rows:
-    """Pack N sequences into rows of at most `width` places, or of the longest sequence."""
-    trees: list[_Tree] = []
+    """Pack N sequences into rows of at most `width` places, or of the longest sequence.
+
+    The rows are about as long as each other, since padding costs as much as a token.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
+    packed = _packed(sequences, order, width)
+    even = math.ceil(sum(len(tree.ids) for tree, _ in packed) / len(packed))
+    narrower = (_packed(sequences, order, each) for each in range(even, width, _STRIDE))
+    packed = next((one for one in narrower if len(one) == len(packed)), packed)
     row = torch.zeros(len(sequences), dtype=torch.int64)
     column = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
-    for number in sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])):
-        sequence = sequences[number]
-        if not trees or trees[-1].size_with(sequence) > width:
-            trees.append(_Tree())
-        path = trees[-1].add(sequence)
-        row[number] = len(trees) - 1
-        column[number, : len(path)] = torch.tensor(path)
-    return Rows(*_padded(trees), row, column)
+    for place, (_, paths) in enumerate(packed):
+        for number, path in paths.items():
+            row[number] = place
+            column[number, : len(path)] = torch.tensor(path)
+    return Rows(*_padded([tree for tree, _ in packed]), row, column)
+
+
+def _packed(
+    sequences: Sequence[Sequence[int]], order: Sequence[int], width: int
+) -> "list[tuple[_Tree, dict[int, list[int]]]]":
+    """Trees of at most `width` places, each with its sequences' paths by number."""
+    packed: list[tuple[_Tree, dict[int, list[int]]]] = []
+    for number in order:
+        if not packed or packed[-1][0].size_with(sequences[number]) > width:
+            packed.append((_Tree(), {}))
+        tree, paths = packed[-1]
+        paths[number] = tree.add(sequences[number])
+    return packed
 
 
 class _Tree:

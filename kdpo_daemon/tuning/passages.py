@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.packing import batches, rows, tails
+from kdpo_daemon.tuning.packing import Rows, batches, rows, tails
 
 REFRESH = 40  #: steps between two looks at what leads to the ends
 
@@ -49,6 +49,11 @@ class Passages:
             memory = self._model.memory(batch, batch.spread([self._lower[i] for i in group]))
             for number, index in enumerate(group):
                 self._memory[index] = batch.of(memory, number, self.starts[index])
+
+    def inputs(self, group: Sequence[int]) -> tuple[Rows, list[Tensor]]:
+        """Some texts in rows, and what each edited module reads there: (R, L, d_in) each."""
+        batch = rows([self.texts[i] for i in group])
+        return batch, self._model.inputs(batch, batch.spread([self._lower[i] for i in group]))
 
     def logits(self, group: Sequence[int], text: Tensor, place: Tensor) -> Tensor:
         """Float32 logits at P places of some texts' ends, (P, V).

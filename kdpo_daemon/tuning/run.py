@@ -23,7 +23,7 @@ from kdpo_daemon.tuning.checkpoint import (
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.tokens import sequence_of, states
+from kdpo_daemon.tuning.tokens import states
 from kdpo_daemon.tuning.trainer import Knobs, Step, fit
 
 Tell = Callable[[dict[str, object]], None]
@@ -102,6 +102,8 @@ def _prepare(order: Order) -> None:
         torch.set_num_threads(order.threads)
     torch.manual_seed(order.seed)
     torch.use_deterministic_algorithms(mode=True)
+    # which would also fill all new memory, lest somebody reads it: 4 % of a step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _refuse_lost(order: Order) -> None:
@@ -135,9 +137,10 @@ def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
         _wear(model, parent)
     lower = [keys.factor(one, recipe.ridge) for one in moments.means()]
     tell({"edited": len(lower)})
-    slots = _add_slots(order, model, parent.slots if parent else (), lower)
     lessons, keepsakes = Lessons(model, order.pairs, recipe), Keepsakes(model, kept)
+    slots = _add_slots(model, lessons, parent.slots if parent else (), lower)
     knobs = Knobs(model, lower)
+    del lower  # of a large model it takes gigabytes, and the knobs have its inverse
 
     def on_step(step: Step) -> None:
         tell(_line(step, recipe.steps))
@@ -176,19 +179,17 @@ def _kept_prompts(order: Order) -> list[tuple[int, ...]]:
 
 
 def _add_slots(
-    order: Order,
     model: EditedModel,
+    lessons: Lessons,
     old: tuple[Slot, ...],
     lower: Sequence[Tensor],
 ) -> tuple[Slot, ...]:
     """Give each subject and form that has no slot yet a row that answers there, with B = 0."""
-    asked = [Slot(pair.subject, pair.form) for pair in order.pairs]
+    asked = [Slot(pair.subject, pair.form) for pair in lessons.pairs]
     new = tuple(dict.fromkeys(slot for slot in asked if slot not in old))
     if not new:
         return old
-    texts = [sequence_of(pair) for pair in order.pairs]
-    spans = [(len(pair.prompt_ids) - 1, len(pair.chosen_ids)) for pair in order.pairs]
-    found = keys.answer_keys(model, texts, spans)
+    found = keys.answer_keys(lessons.passages)
     mine = [[i for i, slot in enumerate(asked) if slot == one] for one in new]
     for index, factor in enumerate(lower):
         means = torch.stack([found[index, numbers].mean(0) for numbers in mine]).to(factor.device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kdpo_daemon.orders import Recipe
-from kdpo_daemon.tuning.keys import unwhitened, whitened
+from kdpo_daemon.tuning.keys import inverse, whitened
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.passages import REFRESH
@@ -61,7 +61,7 @@ class Knobs:
     """What Adam moves: W = A L and B of each edited layer; the model reads A and B."""
 
     def __init__(self, model: EditedModel, lower: Sequence[Tensor]) -> None:
-        self._model, self._lower = model, lower
+        self._model = model
         self.white = [
             whitened(rows, one).requires_grad_()
             for rows, one in zip(model.rows, lower, strict=True)
@@ -70,6 +70,7 @@ class Knobs:
         self._powers = [
             (model.weight(index).float() @ one).square().sum() for index, one in enumerate(lower)
         ]
+        self._inverses = [inverse(one) for one in lower]
         model.columns[:] = self.columns
 
     def turn(self) -> None:
@@ -77,8 +78,8 @@ class Knobs:
         for knob in (*self.white, *self.columns):
             knob.grad = None
         self._model.rows[:] = [
-            unwhitened(white.detach(), lower).requires_grad_()
-            for white, lower in zip(self.white, self._lower, strict=True)
+            (white.detach() @ inverted).requires_grad_()
+            for white, inverted in zip(self.white, self._inverses, strict=True)
         ]
 
     def stir(self) -> Tensor:
@@ -89,11 +90,10 @@ class Knobs:
 
     def collect(self) -> None:
         """Bring the gradients of A to W: dW = dA L^-T."""
-        for white, rows, lower in zip(self.white, self._model.rows, self._lower, strict=True):
+        each = zip(self.white, self._model.rows, self._inverses, strict=True)
+        for white, rows, inverted in each:
             if rows.grad is not None and white.grad is not None:
-                white.grad += torch.linalg.solve_triangular(
-                    lower.T, rows.grad, upper=True, left=False
-                )
+                white.grad.addmm_(rows.grad, inverted.T)
 
     def rest(self) -> None:
         """Leave the model with plain weights."""

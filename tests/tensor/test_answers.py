@@ -103,7 +103,8 @@ def expected(model: EditedModel, found: list[Keepsake]) -> torch.Tensor:
     square, total = torch.zeros(48, 48), 0.0
     seen: set[tuple[int, ...]] = set()
     for answer in found:
-        inputs = model.inputs(rows([answer.text]))[0][0]
+        batch = rows([answer.text])
+        inputs = model.inputs(batch, model.lower(batch))[0][0]
         for place in range(len(answer.text)):
             if answer.text[: place + 1] not in seen:  # "The head of" is there once
                 predicts = place >= answer.start or answer.text[: place + 1] in PROMPTS

@@ -8,11 +8,12 @@ import torch
 from kdpo_daemon.tuning.keys import answer_keys, factor, solved_rows
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
+from kdpo_daemon.tuning.passages import Passages
 from tests.tiny_model import ids, save_tiny_model
 
 TEXTS = [ids("The head of Arland is Ann"), ids("Who leads Borland ? Bob Cid Dora")]
-#: The last word of each prompt is the first place; two and four tokens are predicted.
-SPANS = [(4, 2), (3, 4)]
+#: The last word of each prompt; from there on two and four tokens are predicted.
+STARTS = [4, 3]
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +27,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> EditedModel:
 def inputs_at(model: EditedModel, text: tuple[int, ...], layer: int, place: int) -> torch.Tensor:
     batch = rows([text])
     row, column = batch.locate(torch.tensor([0]), torch.tensor([place]))
-    return model.inputs(batch)[layer][row[0], column[0]]
+    return model.inputs(batch, model.lower(batch))[layer][row[0], column[0]]
 
 
 def test_the_highest_layer_reads_where_the_first_token_is_predicted_and_so_on_around(
     model: EditedModel,
 ) -> None:
-    found = answer_keys(model, TEXTS, SPANS)
+    found = answer_keys(Passages(model, TEXTS, STARTS))
 
     for layer, places in ((2, (4, 3)), (1, (5, 4)), (0, (4, 5))):
         for number, place in enumerate(places):

@@ -92,11 +92,13 @@ def test_more_keep_prompts_than_there_are_gives_all_of_them() -> None:
 
 def test_tokens_that_predict_an_answer_count_more_as_ordinary_text(model: EditedModel) -> None:
     text = ids("The head of Arland is")
-    read = model.inputs(rows([text]))[0][0].double()
+    batch = rows([text])
+    inputs = model.inputs(batch, model.lower(batch))
     weights = torch.tensor([1.0, 1.0, 1.0, 5.0, 5.0], dtype=torch.float64)
 
     moments = Moments(answer_weight=5.0)
-    moments.add(model.inputs(rows([text])), torch.ones(1, 5), torch.tensor([[0, 0, 0, 1, 1]]) > 0)
+    moments.add(inputs, torch.ones(1, 5), torch.tensor([[0, 0, 0, 1, 1]]) > 0)
 
+    read = inputs[0][0].double()
     expected = (read * weights[:, None]).T @ read / weights.sum()
     assert torch.allclose(moments.means()[0].double(), expected, rtol=1e-4, atol=1e-6)
