@@ -8,8 +8,9 @@ only if the gate promoted the adapter and the answers changed.
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from kdpo_daemon.app import App, clock, read_settings
 from kdpo_daemon.demo import report
 from kdpo_daemon.demo.feed import serve_feed
 from kdpo_daemon.errors import KdpoError
-from kdpo_daemon.local_vllm import LocalVllm, free_port, start
+from kdpo_daemon.local_vllm import LocalVllm, free_port, launch, wait
 from kdpo_daemon.records.intake import Trust
 from kdpo_daemon.store import feeds
 
@@ -33,6 +34,9 @@ same_subject_unchanged = 0.4
 same_relation_unchanged = 0.05
 general_unchanged = 0.6
 """
+
+#: Stages that ask no server: they run while it starts.
+_WITHOUT_SERVER = frozenset({"ingest", "extract", "accept", "baseline"})
 
 console = Console()
 
@@ -53,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (home / "kdpo.toml").write_text(_settings(given.model, port), "utf-8")
     try:
         with (
-            _server(given.model, given.serve_python, home, port),
+            _server(given.model, given.serve_python, home, port) as wait_until_up,
             serve_feed(home / "feed") as url,
         ):
-            passed = _cycle(home, url)
+            passed = _cycle(home, url, wait_until_up)
             if given.keep:
                 _keep_serving(home, port)
     except KdpoError as error:
@@ -85,7 +89,8 @@ adapters = "adapters"
 
 
 @contextmanager
-def _server(model: Path, python: Path, home: Path, port: int) -> Iterator[None]:
+def _server(model: Path, python: Path, home: Path, port: int) -> Iterator[Callable[[], None]]:
+    """Start the server; gives what waits until it is up."""
     adapters_dir = home / "adapters"
     adapters_dir.mkdir()
     wanted = LocalVllm(
@@ -96,18 +101,15 @@ def _server(model: Path, python: Path, home: Path, port: int) -> Iterator[None]:
         adapters_dir=adapters_dir,
         log_path=home / "vllm.log",
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        bar.add_task("starting vLLM (a minute or so)", total=None)
-        server = start(wanted, on_wait=lambda _seconds: None)
-    console.print(f"vLLM is up on port {port}; its log is {home / 'vllm.log'}")
+    server = launch(wanted)
+    console.print(f"vLLM starts on port {port}; its log is {wanted.log_path}", soft_wrap=True)
     try:
-        yield
+        yield partial(wait, wanted, server)
     finally:
         server.stop()
 
 
-def _cycle(home: Path, url: str) -> bool:
+def _cycle(home: Path, url: str, wait_until_up: Callable[[], None]) -> bool:
     app = App(read_settings(home / "kdpo.toml"))
     app.db.upgrade()
     with app.db.begin() as tx:
@@ -120,6 +122,9 @@ def _cycle(home: Path, url: str) -> bool:
             row, description=what, completed=done, total=of or None
         )
         for name, act in app.stages():
+            if name not in _WITHOUT_SERVER:
+                bar.update(row, description="vLLM starts (a minute or so)", total=None)
+                wait_until_up()
             bar.update(row, description=name, completed=0, total=None)
             done = act()
             if not done.idle:
