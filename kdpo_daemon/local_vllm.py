@@ -52,7 +52,7 @@ class LocalVllm:
     max_lora_rank: int = 64  #: one of `serving.remedies.MAX_RANKS`
     lora_modules: tuple[str, ...] = ("down_proj",)  #: where adapters may act; fewer is faster
     max_model_len: int = 1024  #: tokens of prompt and answer
-    max_num_seqs: int = 64  #: requests in one batch; 64 take less than twice as long as 16
+    max_num_seqs: int = 160  #: requests in one batch; 160 answer a quarter faster than 64
     kv_cache_gib: int = 1
     dtype: str = "auto"  #: computed in; "auto": the model's own, or what is fast here
     plugin: bool = True  #: False: vLLM as it comes; aliases are then moved by reload

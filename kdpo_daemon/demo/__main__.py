@@ -80,7 +80,7 @@ name = "local"
 url = "http://127.0.0.1:{port}"
 
 [client]
-concurrency = 64
+concurrency = 160
 
 [serving]
 alias = "prod"

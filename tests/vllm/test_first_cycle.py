@@ -106,7 +106,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         (home / "kdpo.toml").write_text(
             f'[model]\npath = "{model_dir()}"\nname = "base"\n'
             f'[[servers]]\nname = "local"\nurl = "{settings.url}"\n'
-            f"[client]\nconcurrency = 64\n{GATE}",
+            f"[client]\nconcurrency = 160\n{GATE}",
             "utf-8",
         )
         app = story.app()
