@@ -39,6 +39,13 @@ def test_a_row_is_as_wide_as_its_longest_sequence_at_least() -> None:
     assert batch.ids.tolist() == [[1, 2, 3, 4, 5]]
 
 
+def test_rows_are_about_as_long_as_each_other() -> None:
+    sequences = [[number, 7, 7, 7] for number in range(5)]
+
+    # filled to the brim the first would have all 16 places, and the second 12 of padding
+    assert rows(sequences, width=16).ids.shape == (2, 12)
+
+
 def test_values_are_spread_to_where_their_tokens_are() -> None:
     sequences = [[1, 2, 3], [1, 4]]
     batch = rows(sequences)
