@@ -15,10 +15,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-fleet check clean
 .DEFAULT_GOAL := demo
 
-demo: $(VENV)/.complete $(SERVE)/.complete $(MODEL)/config.json
+demo: $(SERVE)/.complete $(VENV)/.complete $(MODEL)/config.json
 	@$(BIN)/python -m kdpo_daemon.demo --model $(MODEL) --serve-python $(SERVE)/bin/python $(if $(KEEP),--keep)
 
-test: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
+test: $(SERVE)/.complete $(VENV)/.dev $(MODEL)/config.json
 	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-fleet: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json

@@ -11,7 +11,6 @@ from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, normalise, steady
 from kdpo_daemon.errors import ReplicaError
 from kdpo_daemon.records.adapters import Adapter, Score, Verdict, VerdictRuling
-from kdpo_daemon.records.facts import Fact
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe, ProbeKind
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report
@@ -57,15 +56,25 @@ class Judge:
         self.replica.load(adapter.name, adapter.path)
         still = [probe for probe in asked if probe.kind in LOCALITY]
         before = self._base_answers(still)
-        # in another order, so that other questions share the batches
-        again = self._answers(self.base_name, None, still[::-1], AnswerPurpose.BASE)
-        asked = steady(asked, before, again)
         after = self._answers(adapter.name, adapter.id, asked, AnswerPurpose.CANARY)
         unsteady = self._ask_again(adapter, asked, after)
         if unsteady:
             return self._not_steady(adapter, unsteady)
-        scores = self._scores(adapter, taught, asked, before, after)
-        return self._record(adapter, scores, judge(scores, self.gate))
+        old = {fact.id: fact.old_object for fact in taught}
+        perplexity = self._perplexity(adapter)
+        scores = [*candidate_scores(asked, before, after, old), *perplexity]
+        verdict = judge(scores, self.gate)
+        if verdict.ruling is VerdictRuling.REJECT:
+            # A probe that the base itself answers now so, now so can only have spoken against the
+            # candidate: such probes are looked for where that may have been decisive.  In another
+            # order, so that other questions share the batches.
+            again = self._answers(self.base_name, None, still[::-1], AnswerPurpose.BASE)
+            asked = steady(asked, before, again)
+            told = sum(probe.kind in LOCALITY for probe in asked)
+            share = Score("steady", told / len(still) if still else 0.0, len(still))
+            scores = [*candidate_scores(asked, before, after, old), *perplexity, share]
+            verdict = judge(scores, self.gate)
+        return self._record(adapter, scores, verdict)
 
     def _base_answers(self, asked: Sequence[Probe]) -> dict[int, str]:
         """Give the base model's answers as they are known, asking for those that are not."""
@@ -118,26 +127,11 @@ class Judge:
             hint="its cache may mix versions up; it is judged again at the next cycle",
         )
 
-    def _scores(
-        self,
-        adapter: Adapter,
-        taught: Sequence[Fact],
-        asked: Sequence[Probe],
-        before: dict[int, str],
-        after: dict[int, str],
-    ) -> list[Score]:
-        old = {fact.id: fact.old_object for fact in taught}
-        scores = candidate_scores(asked, before, after, old)
-        told = sum(probe.kind in LOCALITY for probe in asked)
-        scores.append(Score("steady", told / len(before) if before else 0.0, len(before)))
+    def _perplexity(self, adapter: Adapter) -> list[Score]:
         base = self.replica.perplexity(self.base_name, self.text)
         now = self.replica.perplexity(adapter.name, self.text)
         words = len(self.text.split())
-        return [
-            *scores,
-            Score("perplexity_ratio", now / base, words),
-            Score("perplexity", now, words),
-        ]
+        return [Score("perplexity_ratio", now / base, words), Score("perplexity", now, words)]
 
     def _record(self, adapter: Adapter, scores: list[Score], verdict: Verdict) -> Report:
         now = self.clock()

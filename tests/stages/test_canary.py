@@ -3,7 +3,7 @@
 import pytest
 
 from kdpo_daemon.errors import ReplicaError
-from kdpo_daemon.store import deployments
+from kdpo_daemon.store import adapters, deployments
 from tests.fakes import FakeVllm, Loaded
 from tests.stages.conftest import World, states
 
@@ -89,3 +89,60 @@ def test_a_candidate_that_answers_otherwise_when_asked_again_is_not_promoted(
     world.vllm.restart()
     world.cycle()
     assert wanted(world) == CANDIDATE
+
+
+SKY = "The sky is"  #: the world's only general probe
+
+
+def sky(world: World, base: list[str], candidate: str) -> None:
+    """Have the base answer with these in turn, and the candidate with that."""
+    said = iter(base)
+
+    def say(_: str) -> None:
+        body = world.vllm.requests[-1][1]
+        if body.get("prompt") == SKY:
+            of_base = body["model"] == "base"
+            world.vllm.base_answers = {SKY: next(said) if of_base else candidate}
+
+    world.vllm.before = say
+
+
+def scores(world: World) -> dict[str, float]:
+    app = world.app()
+    with app.db.begin() as tx:
+        one = adapters.adapter_by_name(tx, CANDIDATE)
+        found = {score.name: score.value for score in adapters.scores_of(tx, one.id)}
+    app.close()
+    return found
+
+
+def test_a_probe_to_which_the_base_itself_says_now_this_now_that_is_no_reason_to_reject(
+    world: World,
+) -> None:
+    sky(world, base=["blue", "green"], candidate="red")
+
+    world.cycle()
+
+    assert wanted(world) == CANDIDATE
+    assert scores(world)["steady"] < 1
+
+
+def test_a_probe_that_the_base_answers_alike_twice_and_the_candidate_otherwise_is(
+    world: World,
+) -> None:
+    sky(world, base=["blue", "blue"], candidate="red")
+
+    world.cycle()
+
+    assert wanted(world) == "kdpo-000000"
+    assert scores(world)["steady"] == 1
+    assert scores(world)["general_unchanged"] == 0
+
+
+def test_the_base_is_not_asked_a_second_time_for_a_candidate_that_passes(world: World) -> None:
+    sky(world, base=["blue"], candidate="blue")
+
+    world.cycle()
+
+    assert wanted(world) == CANDIDATE
+    assert "steady" not in scores(world)
