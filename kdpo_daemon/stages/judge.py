@@ -65,9 +65,9 @@ class Judge:
         scores = [*candidate_scores(asked, before, after, old), *perplexity]
         verdict = judge(scores, self.gate)
         if verdict.ruling is VerdictRuling.REJECT:
-            # A probe that the base itself answers now so, now so can only have spoken against the
-            # candidate: such probes are looked for where that may have been decisive.  In another
-            # order, so that other questions share the batches.
+            # A probe that the base itself answers now so, now so may have spoken against the
+            # candidate by chance: looked for only where that may have been decisive, since it
+            # takes as long as to judge.  In another order: other questions share the batches.
             again = self._answers(self.base_name, None, still[::-1], AnswerPurpose.BASE)
             asked = steady(asked, before, again)
             told = sum(probe.kind in LOCALITY for probe in asked)
