@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.processor import prefers_float32
+from kdpo_daemon.tuning.head import quicken_head
 from kdpo_daemon.tuning.packing import Tokens
 
 
@@ -62,7 +62,7 @@ class EditedModel:
             device_map="auto" if torch.cuda.is_available() else None,
         )
         self.model.requires_grad_(requires_grad=False)
-        _quicken_head(self.model)
+        quicken_head(self.model)
         self.module_names = _module_names(self.model, target_module)
         owner, self._list_name = _layer_list(self.module_names)
         self._owner = self.model.get_submodule(owner)
@@ -259,26 +259,6 @@ class EditedModel:
             yield
         finally:
             setattr(self._owner, self._list_name, self._layers)
-
-
-def _quicken_head(model: Any) -> None:
-    """On CPUs let oneDNN multiply with the vocabulary's matrix, where torch would take MKL.
-
-    MKL shares so wide and shallow a product out badly: 128 places by 49,152 tokens take 126 ms on
-    two AVX2 cores, with oneDNN 66; its gradient takes as long with either.
-    """
-    head = model.get_output_embeddings()
-    plain = isinstance(head, nn.Linear) and head.weight.device.type == "cpu"
-    has = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not (has and plain and head.weight.dtype is torch.float32):
-        return
-
-    def forward(hidden: Tensor) -> Tensor:
-        if not hidden.numel():  # which oneDNN does not take
-            return F.linear(hidden, head.weight, head.bias)
-        return F.linear(hidden.to_mkldnn(), head.weight, head.bias).to_dense()
-
-    head.forward = forward
 
 
 def _nowhere() -> tuple[Tensor, Tensor]:
