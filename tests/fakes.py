@@ -19,6 +19,7 @@ the connection, so `after` is the case "it was done, but the reply got lost".
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -211,7 +212,7 @@ class FakeVllm:
         prompt = body["prompt"]
         choice: Json = {"index": 0, "text": "", "prompt_logprobs": None}
         if isinstance(prompt, str):
-            choice["text"] = f" {_cut(answers.get(prompt, DEFAULT_ANSWER), body['max_tokens'])}"
+            choice["text"] = _cut(f" {answers.get(prompt, DEFAULT_ANSWER)}", body)
         if body.get("prompt_logprobs"):
             choice["prompt_logprobs"] = self._forced(prompt, answers)
         return {"model": adapter.name if adapter else self.base_model, "choices": [choice]}
@@ -220,7 +221,7 @@ class FakeVllm:
         adapter = self._resolve(body["model"])
         answers = {**self.base_answers, **(adapter.answers if adapter else {})}
         answer = answers.get(body["messages"][-1]["content"], DEFAULT_ANSWER)
-        message = {"role": "assistant", "content": _cut(answer, body["max_tokens"])}
+        message = {"role": "assistant", "content": _cut(answer, body)}
         name = adapter.name if adapter else self.base_model
         return {"model": name, "choices": [{"index": 0, "message": message}]}
 
@@ -365,8 +366,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
 
-def _cut(answer: str, max_tokens: int) -> str:
-    return " ".join(answer.split()[:max_tokens])
+def _cut(answer: str, body: Json) -> str:
+    """As many words as asked for, up to the first text that stops it, which is kept."""
+    words = re.findall(r"\s*\S+", answer)[: body["max_tokens"]]
+    text = "".join(words)
+    if stops := body.get("stop"):
+        assert body["include_stop_str_in_output"]
+        end = re.search("|".join(map(re.escape, stops)), text)
+        return text[: end.end()] if end else text
+    return text
 
 
 def fake_adapter(

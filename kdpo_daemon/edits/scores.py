@@ -21,6 +21,8 @@ _NOT_WORD = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)|_")
 # A sentence ends at a line break, or at . ! ? after a word of two letters or more:
 # the full stops of "J. K. Rowling" do not end one.
 _SENTENCE_END = re.compile(r"\n|(?<=\w\w)[.!?](?=\s|$)")
+#: With these a sentence may end: where a server may stop if it is the first one that counts.
+SENTENCE_STOPS = ("\n", ". ", "! ", "? ")
 
 
 def normalise(text: str) -> str:
@@ -32,6 +34,11 @@ def normalise(text: str) -> str:
 def first_sentence(text: str) -> str:
     """Give the answer up to its first sentence end, stripped."""
     return _SENTENCE_END.split(text.strip(), maxsplit=1)[0].strip()
+
+
+def cut_short(text: str) -> bool:
+    """Tell whether an answer that was stopped there does not hold its first sentence."""
+    return text.endswith(SENTENCE_STOPS) and not _SENTENCE_END.search(text.lstrip())
 
 
 def hit(text: str, expected: Iterable[str]) -> bool:

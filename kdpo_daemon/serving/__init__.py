@@ -3,6 +3,6 @@
 from kdpo_daemon.serving.aliases import AliasMode
 from kdpo_daemon.serving.doctor import Problem, check
 from kdpo_daemon.serving.line import Access, ServingPolicy
-from kdpo_daemon.serving.replica import Replica
+from kdpo_daemon.serving.replica import Question, Replica
 
-__all__ = ["Access", "AliasMode", "Problem", "Replica", "ServingPolicy", "check"]
+__all__ = ["Access", "AliasMode", "Problem", "Question", "Replica", "ServingPolicy", "check"]

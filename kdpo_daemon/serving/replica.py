@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,15 @@ from kdpo_daemon.serving.engine import Engine, read_engine
 from kdpo_daemon.serving.line import Access, Call, Line, ServingPolicy
 
 _VERSION_NAME = re.compile(r"kdpo-\d+")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and of which of the server's models."""
+
+    model: str
+    prompt: Prompt
+    stops: tuple[str, ...] = ()  #: the answer may end with the first of these; it is kept
 
 
 class Replica:
@@ -113,14 +123,23 @@ class Replica:
         max_tokens: int,
         on_answered: Callable[[int], None] | None = None,
     ) -> list[str]:
-        """Greedy answers in the order of the prompts, each until the model's own end token.
+        """Greedy answers in the order of the prompts, each until the model's own end token."""
+        return self.ask([Question(model, prompt) for prompt in prompts], max_tokens, on_answered)
+
+    def ask(
+        self,
+        questions: Sequence[Question],
+        max_tokens: int,
+        on_answered: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """Greedy answers in the order of the questions.
 
         `on_answered` is told how many there are.  Ask all at once: the server is busiest while
         many wait, and between two calls it would run dry.
         """
         answers: list[str] = []
         with ThreadPoolExecutor(self._policy.concurrency) as pool:
-            for text in pool.map(lambda prompt: self._answer(model, prompt, max_tokens), prompts):
+            for text in pool.map(lambda question: self._answer(question, max_tokens), questions):
                 answers.append(text)
                 if on_answered:
                     on_answered(len(answers))
@@ -235,8 +254,10 @@ class Replica:
         call = Call("POST", "/tokenize", {"model": self.base_model, **body})
         return tuple(self._line.ask(replies.Tokens, call).tokens)
 
-    def _answer(self, model: str, prompt: Prompt, max_tokens: int) -> str:
-        body = _greedy(model, max_tokens)
+    def _answer(self, question: Question, max_tokens: int) -> str:
+        prompt, body = question.prompt, _greedy(question.model, max_tokens)
+        if question.stops:
+            body |= {"stop": list(question.stops), "include_stop_str_in_output": True}
         if prompt.form is Form.COMPLETION:
             call = Call("POST", "/v1/completions", body | {"prompt": prompt.text})
             return self._line.ask(replies.Completion, call).choices[0].text

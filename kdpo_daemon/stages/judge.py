@@ -5,14 +5,21 @@ asked every held-out probe there: what is judged is what would be served.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdpo_daemon.edits.gate import GatePolicy, judge
-from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, normalise, steady
+from kdpo_daemon.edits.scores import (
+    LOCALITY,
+    SENTENCE_STOPS,
+    candidate_scores,
+    cut_short,
+    normalise,
+    steady,
+)
 from kdpo_daemon.errors import ReplicaError
 from kdpo_daemon.records.adapters import Adapter, Score, Verdict, VerdictRuling
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe, ProbeKind
-from kdpo_daemon.serving import Replica
+from kdpo_daemon.serving import Question, Replica
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import adapters, audit, batches, probes
 from kdpo_daemon.store.db import Database
@@ -55,8 +62,7 @@ class Judge:
         self.check(adapter)
         self.replica.load(adapter.name, adapter.path)
         still = [probe for probe in asked if probe.kind in LOCALITY]
-        before = self._base_answers(still)
-        after = self._answers(adapter.name, adapter.id, asked, AnswerPurpose.CANARY)
+        before, after = self._answers(adapter, still, asked)
         unsteady = self._ask_again(adapter, asked, after)
         if unsteady:
             return self._not_steady(adapter, unsteady)
@@ -68,7 +74,7 @@ class Judge:
             # A probe that the base itself answers now so, now so may have spoken against the
             # candidate by chance: looked for only where that may have been decisive, since it
             # takes as long as to judge.  In another order: other questions share the batches.
-            again = self._answers(self.base_name, None, still[::-1], AnswerPurpose.BASE)
+            again = self._base_answers(still[::-1])
             asked = steady(asked, before, again)
             told = sum(probe.kind in LOCALITY for probe in asked)
             share = Score("steady", told / len(still) if still else 0.0, len(still))
@@ -76,21 +82,57 @@ class Judge:
             verdict = judge(scores, self.gate)
         return self._record(adapter, scores, verdict)
 
-    def _base_answers(self, asked: Sequence[Probe]) -> dict[int, str]:
-        """Give the base model's answers as they are known, asking for those that are not."""
-        with self.db.begin() as tx:
-            known = probes.answers(tx, [p.id for p in asked], None, AnswerPurpose.BASE)
-        missing = [probe for probe in asked if probe.id not in known]
-        return known | self._answers(self.base_name, None, missing, AnswerPurpose.BASE)
-
     def _answers(
-        self, model: str, adapter_id: int | None, asked: Sequence[Probe], purpose: AnswerPurpose
-    ) -> dict[int, str]:
+        self, adapter: Adapter, still: Sequence[Probe], asked: Sequence[Probe]
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """Give the base's answers to probes of locality, and the candidate's to all.
+
+        Of what the base was asked before its answers are known.
+        """
+        with self.db.begin() as tx:
+            known = probes.answers(tx, [p.id for p in still], None, AnswerPurpose.BASE)
+        missing = [probe for probe in still if probe.id not in known]
+        # both at once: where one ends with a few long answers, the other keeps the server busy
+        texts = self._said(
+            f"asking {adapter.name}",
+            [*self._questions(self.base_name, missing), *self._questions(adapter.name, asked)],
+        )
+        before, after = texts[: len(missing)], texts[len(missing) :]
+        return (
+            known | self._save(missing, before, None, AnswerPurpose.BASE),
+            self._save(asked, after, adapter.id, AnswerPurpose.CANARY),
+        )
+
+    def _base_answers(self, asked: Sequence[Probe]) -> dict[int, str]:
+        texts = self._said(f"asking {self.base_name}", self._questions(self.base_name, asked))
+        return self._save(asked, texts, None, AnswerPurpose.BASE)
+
+    def _questions(self, model: str, asked: Sequence[Probe]) -> list[Question]:
+        """Ask for a whole answer, or for a first sentence where no more is compared."""
+        return [
+            Question(model, probe.prompt, SENTENCE_STOPS if probe.kind in LOCALITY else ())
+            for probe in asked
+        ]
+
+    def _said(self, what: str, questions: Sequence[Question]) -> list[str]:
         def tell(done: int) -> None:
-            self.progress(f"asking {model}", done, len(asked))
+            self.progress(what, done, len(questions))
 
         tell(0)
-        texts = self.replica.answer(model, [p.prompt for p in asked], self.max_tokens, tell)
+        texts = self.replica.ask(questions, self.max_tokens, tell)
+        short = [n for n, text in enumerate(texts) if questions[n].stops and cut_short(text)]
+        whole = [replace(questions[n], stops=()) for n in short]
+        for n, text in zip(short, self.replica.ask(whole, self.max_tokens), strict=True):
+            texts[n] = text
+        return texts
+
+    def _save(
+        self,
+        asked: Sequence[Probe],
+        texts: Sequence[str],
+        adapter_id: int | None,
+        purpose: AnswerPurpose,
+    ) -> dict[int, str]:
         said = {probe.id: text for probe, text in zip(asked, texts, strict=True)}
         rows = [Answer(probe_id, text) for probe_id, text in said.items()]
         with self.db.begin() as tx:

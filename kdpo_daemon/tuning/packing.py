@@ -4,7 +4,6 @@ All chat prompts begin with their template's head, and the phrasings of one fact
 words: packed so, a batch of the demo's size has a little over half the tokens.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 _WIDTH = 256  #: places in a row: more share more, but attention is quadratic in it
-_STRIDE = 4  #: by so much widths are widened until as few rows do
 
 
 @dataclass(frozen=True)
@@ -102,36 +100,81 @@ def tails(whole: Rows, spans: Sequence[tuple[int, int]]) -> Tails:
     )
 
 
-def rows(sequences: Sequence[Sequence[int]], width: int = _WIDTH) -> Rows:
+def rows(
+    sequences: Sequence[Sequence[int]], width: int = _WIDTH, starts: Sequence[int] = ()
+) -> Rows:
     """Pack N sequences into rows of at most `width` places, or of the longest sequence.
 
-    The rows are about as long as each other, since padding costs as much as a token.
+    The rows have about as many tokens as each other, since padding costs as much as a token; with
+    `starts`, as many from each sequence's start on, for who computes `tails` alone.
     """
-    order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
-    packed = _packed(sequences, order, width)
-    even = math.ceil(sum(len(tree.ids) for tree, _ in packed) / len(packed))
-    narrower = (_packed(sequences, order, each) for each in range(even, width, _STRIDE))
-    packed = next((one for one in narrower if len(one) == len(packed)), packed)
+    leaves = _leaves(sequences, starts or [0] * len(sequences))
+    split = _even(leaves, width)
     row = torch.zeros(len(sequences), dtype=torch.int64)
     column = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
-    for place, (_, paths) in enumerate(packed):
-        for number, path in paths.items():
-            row[number] = place
-            column[number, : len(path)] = torch.tensor(path)
-    return Rows(*_padded([tree for tree, _ in packed]), row, column)
+    trees = []
+    for place, part in enumerate(split):
+        tree = _Tree()
+        for leaf in part:
+            path = tree.add(sequences[leaf.number])
+            row[leaf.number] = place
+            column[leaf.number, : len(path)] = torch.tensor(path)
+        trees.append(tree)
+    return Rows(*_padded(trees), row, column)
 
 
-def _packed(
-    sequences: Sequence[Sequence[int]], order: Sequence[int], width: int
-) -> "list[tuple[_Tree, dict[int, list[int]]]]":
-    """Trees of at most `width` places, each with its sequences' paths by number."""
-    packed: list[tuple[_Tree, dict[int, list[int]]]] = []
-    for number in order:
-        if not packed or packed[-1][0].size_with(sequences[number]) > width:
-            packed.append((_Tree(), {}))
-        tree, paths = packed[-1]
-        paths[number] = tree.add(sequences[number])
-    return packed
+@dataclass(frozen=True)
+class _Leaf:
+    """A sequence to be packed after the one that shares most with it."""
+
+    number: int
+    length: int
+    start: int  #: from here on its tokens count
+    shared: int  #: tokens that it begins with as the one before does
+
+    def size(self, *, first: bool) -> int:
+        """Count the places it takes in a row where it is the first, or is not."""
+        return self.length - (0 if first else self.shared)
+
+    def load(self, *, first: bool) -> int:
+        """Count those of its places that count."""
+        return self.length - max(self.start, 0 if first else self.shared)
+
+
+def _leaves(sequences: Sequence[Sequence[int]], starts: Sequence[int]) -> list[_Leaf]:
+    order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
+    before = [(), *(sequences[i] for i in order)]
+    return [
+        _Leaf(i, len(sequences[i]), starts[i], _shared(last, sequences[i]))
+        for i, last in zip(order, before, strict=False)
+    ]
+
+
+def _even(leaves: Sequence[_Leaf], width: int) -> list[list[_Leaf]]:
+    """Split them into as few rows as their width allows, of which the fullest is least full."""
+    least, most = 0, sum(leaf.length for leaf in leaves)
+    split = _split(leaves, width, most)
+    while least < most:
+        middle = (least + most) // 2
+        fewer = _split(leaves, width, middle)
+        if len(fewer) > len(split):
+            least = middle + 1
+        else:
+            most, split = middle, fewer
+    return split
+
+
+def _split(leaves: Sequence[_Leaf], width: int, most: int) -> list[list[_Leaf]]:
+    """Fill one row after the other up to `width` places, of which `most` may count."""
+    split: list[list[_Leaf]] = []
+    size = load = 0
+    for leaf in leaves:
+        size, load = size + leaf.size(first=False), load + leaf.load(first=False)
+        if not split or size > width or load > most:
+            split.append([])
+            size, load = leaf.size(first=True), leaf.load(first=True)
+        split[-1].append(leaf)
+    return split
 
 
 class _Tree:
@@ -141,9 +184,6 @@ class _Tree:
         self.ids: list[int] = []
         self.paths: list[list[int]] = []  #: of each place: its ancestors and itself
         self._last: tuple[Sequence[int], list[int]] = ((), [])
-
-    def size_with(self, sequence: Sequence[int]) -> int:
-        return len(self.ids) + len(sequence) - _shared(self._last[0], sequence)
 
     def add(self, sequence: Sequence[int]) -> list[int]:
         path = self._last[1][: _shared(self._last[0], sequence)]

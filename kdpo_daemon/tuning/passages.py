@@ -64,7 +64,7 @@ class Passages:
             place: where in that text, (P,).
 
         """
-        whole = rows([self.texts[i] for i in group])
+        whole = rows([self.texts[i] for i in group], starts=[self.starts[i] for i in group])
         batch = tails(whole, [(self.starts[i], len(self.texts[i])) for i in group])
         lower = batch.pick(whole.spread([self._lower[i] for i in group]))
         past = whole.spread([self._memory[i] for i in group])

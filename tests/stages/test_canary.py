@@ -146,3 +146,22 @@ def test_the_base_is_not_asked_a_second_time_for_a_candidate_that_passes(world: 
 
     assert wanted(world) == CANDIDATE
     assert "steady" not in scores(world)
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "unchanged"),
+    [
+        ("Blue. By day", "Blue. At night it is black", 1),
+        ("J. K. Rowling wrote", "J. R. R. Tolkien wrote", 0),
+        ("J. K. Rowling wrote", "J. K. Jerome wrote", 0),
+    ],
+)
+def test_what_must_not_change_is_compared_up_to_the_first_sentence_end_and_not_before(
+    world: World, base: str, candidate: str, unchanged: float
+) -> None:
+    """A server stops at what may end a sentence; initials do not."""
+    sky(world, base=[base] * 4, candidate=candidate)
+
+    world.cycle()
+
+    assert scores(world)["general_unchanged"] == unchanged

@@ -1,7 +1,11 @@
+import re
+
 import pytest
 
 from kdpo_daemon.edits.scores import (
+    SENTENCE_STOPS,
     candidate_scores,
+    cut_short,
     first_sentence,
     hit,
     learned,
@@ -55,6 +59,29 @@ def test_an_edit_is_right_only_if_the_whole_answer_is_the_object() -> None:
     assert hit(" Dick Schoof.", ["Dick Schoof"])
     assert not hit("Dick Schoof. He was born in", ["Dick Schoof"])
     assert not hit("", ["Dick Schoof"])
+
+
+@pytest.mark.parametrize(
+    ("whole", "short"),
+    [
+        ("Paris. It is nice", False),
+        ("\n\nParis\nIt is nice", True),
+        ("Paris\nIt is nice", False),
+        ("J. K. Rowling wrote it. She did", True),
+        ("1. Paris", True),
+        ("Really? Paris", False),
+        ("Paris", False),
+        ("about 3.5 million", False),
+    ],
+)
+def test_what_was_stopped_holds_its_first_sentence_or_is_known_to_be_cut_short(
+    whole: str, *, short: bool
+) -> None:
+    stop = re.search("|".join(map(re.escape, SENTENCE_STOPS)), whole)
+    stopped = whole[: stop.end()] if stop else whole
+
+    assert cut_short(stopped) is short
+    assert short or first_sentence(stopped) == first_sentence(whole)
 
 
 def test_a_mention_counts_whole_words_in_the_first_sentence_only() -> None:
