@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.packing import batches, rows
+from kdpo_daemon.tuning.packing import batches, rows, tails
 from tests.tiny_model import ids, save_tiny_model
 
 
@@ -44,6 +44,18 @@ def test_rows_are_about_as_long_as_each_other() -> None:
 
     # filled to the brim the first would have all 16 places, and the second 12 of padding
     assert rows(sequences, width=16).ids.shape == (2, 12)
+
+
+def test_rows_are_even_by_what_counts_if_that_is_told() -> None:
+    sequences = [[1, 2, 3, 4], [2, 2, 3, 4], [3, 2], [4, 2]]
+    starts = [1, 1, 1, 1]
+
+    whole = rows(sequences, width=10, starts=starts)
+    ends = tails(whole, list(zip(starts, map(len, sequences), strict=True)))
+
+    # even by all places the first two would be one row, and its ends six
+    assert whole.row.tolist() == [0, 1, 1, 1]
+    assert ends.ids.shape == (2, 5)
 
 
 def test_values_are_spread_to_where_their_tokens_are() -> None:
