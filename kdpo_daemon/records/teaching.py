@@ -52,7 +52,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said to a probe: greedy, until its own end token."""
+    """What a model said to a probe: greedy, to its own end token or as far as it is compared."""
 
     probe_id: int
     text: str

@@ -87,7 +87,7 @@ class Judge:
     ) -> tuple[dict[int, str], dict[int, str]]:
         """Give the base's answers to probes of locality, and the candidate's to all.
 
-        Of what the base was asked before its answers are known.
+        What the base was asked before is known, and not asked again.
         """
         with self.db.begin() as tx:
             known = probes.answers(tx, [p.id for p in still], None, AnswerPurpose.BASE)
