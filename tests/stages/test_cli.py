@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.settings import Settings
+from tests import commands
 from tests.fakes import FakeVllm
 from tests.stages.conftest import FeedServer, World, build
 
@@ -28,8 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> It
 
 
 def kdpo(home: Path, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kdpo_daemon", "--config", str(home / "kdpo.toml"), *words]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=home)
+    ended = commands.run(["--config", str(home / "kdpo.toml"), *words], cwd=home)
     assert ended.returncode == status, ended.stderr + ended.stdout
     return ended
 

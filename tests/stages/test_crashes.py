@@ -85,7 +85,7 @@ def mortal_app(world: World, steps: Steps) -> App:
     app = world.app()
     app.db = MortalDatabase(world.url, steps)
     app.tuner = mortal(app.tuner, steps, "train", "baseline")
-    changes = ("load", "unload", "promote", "answer")
+    changes = ("load", "unload", "promote", "answer", "ask")
     app.fleet = Fleet(
         lambda: app.settings.servers,
         lambda one: mortal(connect(app.settings, one, {}), steps, *changes),

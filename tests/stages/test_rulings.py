@@ -3,7 +3,6 @@
 import getpass
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.intake import Trust
 from kdpo_daemon.store import facts, feeds
 from kdpo_daemon.store.db import Database
+from tests import commands
 from tests.stages.conftest import RWANDA, TONGA, FeedServer
 
 ME = f"operator:{getpass.getuser()}"
@@ -30,8 +30,7 @@ class Desk:
 
     def kdpo(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         config = str(self.home / "kdpo.toml")
-        command = [sys.executable, "-m", "kdpo_daemon", "--config", config, *words]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = commands.run(["--config", config, *words], cwd=self.home)
         assert ended.returncode == status, ended.stderr + ended.stdout
         return ended
 
