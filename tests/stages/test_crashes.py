@@ -100,6 +100,8 @@ def new_world(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Callable[[int],
         opened: list[FakeVllm] = []
 
         def make(number: int) -> World:
+            while opened:  # a hundred idle servers that look for requests take the processor
+                opened.pop().__exit__(None, None, None)
             home = tmp_path / str(number)
             (home / "adapters").mkdir(parents=True)
             vllm = FakeVllm({}, adapters_dir=home / "adapters").__enter__()
