@@ -95,7 +95,7 @@ class Judge:
         # both at once: where one ends with a few long answers, the other keeps the server busy
         texts = self._said(
             f"asking {adapter.name}",
-            [*self._questions(self.base_name, missing), *self._questions(adapter.name, asked)],
+            [*_questions(self.base_name, missing), *_questions(adapter.name, asked)],
         )
         before, after = texts[: len(missing)], texts[len(missing) :]
         return (
@@ -104,15 +104,8 @@ class Judge:
         )
 
     def _base_answers(self, asked: Sequence[Probe]) -> dict[int, str]:
-        texts = self._said(f"asking {self.base_name}", self._questions(self.base_name, asked))
+        texts = self._said(f"asking {self.base_name}", _questions(self.base_name, asked))
         return self._save(asked, texts, None, AnswerPurpose.BASE)
-
-    def _questions(self, model: str, asked: Sequence[Probe]) -> list[Question]:
-        """Ask for a whole answer, or for a first sentence where no more is compared."""
-        return [
-            Question(model, probe.prompt, SENTENCE_STOPS if probe.kind in LOCALITY else ())
-            for probe in asked
-        ]
 
     def _said(self, what: str, questions: Sequence[Question]) -> list[str]:
         def tell(done: int) -> None:
@@ -187,6 +180,14 @@ class Judge:
             }
             audit.record(tx, "gate", "adapter.judged", f"adapter:{adapter.name}", detail, now)
         return Report("judge", {verdict.ruling.value: 1})
+
+
+def _questions(model: str, asked: Sequence[Probe]) -> list[Question]:
+    """Ask for whole answers, or for first sentences where no more is compared."""
+    return [
+        Question(model, probe.prompt, SENTENCE_STOPS if probe.kind in LOCALITY else ())
+        for probe in asked
+    ]
 
 
 def judged_probes(asked: Sequence[Probe]) -> list[Probe]:

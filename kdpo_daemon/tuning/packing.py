@@ -221,13 +221,6 @@ def batches(sequences: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
 
     Sequences that begin alike come together, since `rows` computes what they share once.
     """
-    groups: list[list[int]] = []
-    tokens, last = budget, ()  # type: int, Sequence[int]
-    for index in sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])):
-        new = len(sequences[index]) - _shared(last, sequences[index])
-        if tokens + new > budget:
-            groups.append([])
-            tokens, new = 0, len(sequences[index])
-        groups[-1].append(index)
-        tokens, last = tokens + new, sequences[index]
-    return groups
+    leaves = _leaves(sequences, [0] * len(sequences))
+    split = _split(leaves, budget, most=budget)
+    return [[leaf.number for leaf in part] for part in split]
