@@ -77,8 +77,50 @@ class ReleasedSettings:
     twice: bool = True
 
 
+@dataclass(frozen=True)
+class RomeSettings:
+    """ROME (arXiv 2202.05262): one matrix, one fact at a time, solved for a target value."""
+
+    layers: tuple[float, ...] = (0.18,)  #: as shares of the depth; 5 of GPT-J's 28
+    module: str = "mlp.down_proj"
+    rate: float = 0.5  #: of the target value's gradient descent
+    steps: int = 25
+    stop: float = 5e-2  #: a smaller loss ends it
+    kl: float = 0.0625  #: weight of what "{subject} is a" says as before
+    decay: float = 1e-3
+    clamp: float = 4.0  #: longest change, in lengths of what it is added to
+    texts: int = 300  #: general prompts with the model's answers that make C
+    ridge: float = 1e-3  #: added to C, in means of its diagonal: those texts are few
+
+
+@dataclass(frozen=True)
+class MemitSettings(RomeSettings):
+    """MEMIT (arXiv 2210.07229): a batch at once, spread over layers."""
+
+    layers: tuple[float, ...] = (0.125, 0.156, 0.188, 0.219, 0.25)  #: 4 to 8 of Llama's 32
+    weight: float = 15000.0  #: of C, which is a mean where the keys are summed
+
+
+@dataclass(frozen=True)
+class AlphaEditSettings(RomeSettings):
+    """AlphaEdit (arXiv 2410.02355): MEMIT within the directions that text hardly uses."""
+
+    layers: tuple[float, ...] = (0.125, 0.156, 0.188, 0.219, 0.25)
+    rate: float = 0.1
+    decay: float = 0.5
+    clamp: float = 0.75
+    null: float = 2e-2  #: eigenvalues of C below it belong to such directions
+    damping: float = 10.0  #: of the identity in what is inverted
+
+
 RivalSettings = (
-    NoneSettings | PromptSettings | LoraSettings | FineTuneSettings | ReleasedSettings | Recipe
+    NoneSettings
+    | PromptSettings
+    | LoraSettings
+    | FineTuneSettings
+    | ReleasedSettings
+    | RomeSettings
+    | Recipe
 )
 
 
@@ -122,6 +164,21 @@ RIVALS: Mapping[str, Rival] = {
         ReleasedSettings(),
         _PUBLISHED,
         "KDPO as released, arXiv 2406.09920, double update included",
+    ),
+    "rome": Rival(
+        RomeSettings(),
+        _PUBLISHED,
+        "ROME, arXiv 2202.05262: rank-one change at the subject's last token, C of own answers",
+    ),
+    "memit": Rival(
+        MemitSettings(),
+        _PUBLISHED,
+        "MEMIT, arXiv 2210.07229: least squares over a batch and five layers",
+    ),
+    "alphaedit": Rival(
+        AlphaEditSettings(),
+        _PUBLISHED,
+        "AlphaEdit, arXiv 2410.02355: the same in directions that text hardly uses",
     ),
     "kdpo": Rival(
         Recipe(),

@@ -88,6 +88,11 @@ class Model:
         """Give a prompt and an answer in ids."""
         return Lesson(self.ids(prompt), self.target(prompt, text, end=end))
 
+    def text(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Give the words of some ids; those that end turns are left out unless `special`."""
+        keep: dict[str, bool] = {"skip_special_tokens": not special}
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False, **keep))
+
     def _chat(self, turns: list[dict[str, str]], **how: bool) -> Ids:
         text = self._tokenizer.apply_chat_template(turns, tokenize=False, **how)
         return tuple(self._tokenizer(text, add_special_tokens=False).input_ids)
@@ -112,9 +117,9 @@ class Model:
 
         What all begin with, a chat template's head above all, is computed once.
         """
-        shared = _shared(prompts)
-        cache = self._read(prompts[0][:shared], len(prompts))
-        ids, mask = _padded_left([one[shared:] for one in prompts], shared, self.device)
+        alike = shared(prompts)
+        cache = self._read(prompts[0][:alike], len(prompts))
+        ids, mask = padded_left([one[alike:] for one in prompts], alike, self.device)
         said: list[list[int]] = [[] for _ in prompts]
         alive = torch.arange(len(prompts), device=self.device)
         for _ in range(max_tokens):
@@ -222,7 +227,7 @@ def _said(role: str, text: str) -> dict[str, str]:
     return {"role": role, "content": text}
 
 
-def _shared(prompts: Sequence[Ids]) -> int:
+def shared(prompts: Sequence[Ids]) -> int:
     """How many tokens all begin with alike; each keeps one at least to go on from."""
     most = min(map(len, prompts)) - 1
     first = prompts[0]
@@ -242,7 +247,7 @@ def _groups(prompts: Sequence[Prompt], ids: Sequence[Ids]) -> Iterator[list[tupl
             yield mine[start : start + _ANSWERS]
 
 
-def _padded_left(rests: Sequence[Ids], before: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def padded_left(rests: Sequence[Ids], before: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Ids (N, L), and a mask (N, before + L) that sees all of what came before."""
     longest = max(map(len, rests))
     ids = torch.zeros(len(rests), longest, dtype=torch.int64)

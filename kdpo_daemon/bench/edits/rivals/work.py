@@ -15,6 +15,7 @@ from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals import memory
 from kdpo_daemon.bench.edits.rivals.editor import Bench, Editor
 from kdpo_daemon.bench.edits.rivals.finetune import BreadthFirst, FromTheLastPlace, OneByOne
+from kdpo_daemon.bench.edits.rivals.located import AlphaEdit, Memit, Rome
 from kdpo_daemon.bench.edits.rivals.lora import Lora, LoraDpo
 from kdpo_daemon.bench.edits.rivals.measure import Tell, base_result, retention, scores
 from kdpo_daemon.bench.edits.rivals.model import Model
@@ -33,6 +34,9 @@ _EDITORS: dict[str, Callable[[Bench, Any], Editor]] = {
     "ft-l": FromTheLastPlace,
     "locft-bf": BreadthFirst,
     "kdpo-released": Released,
+    "rome": Rome,
+    "memit": Memit,
+    "alphaedit": AlphaEdit,
     "kdpo": Product,
 }
 
