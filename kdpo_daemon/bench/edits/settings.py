@@ -47,6 +47,22 @@ class LoraSettings:
 
 
 @dataclass(frozen=True)
+class AdaLoraSettings(LoraSettings):
+    """AdaLoRA (arXiv 2303.10512) on queries and values, a new adapter merged after each batch."""
+
+    alpha: int = 32
+    modules: tuple[str, ...] = ("q_proj", "v_proj")
+    rate: float = 5e-3
+    epochs: int = 70
+    replay: bool = False
+    stop: float = 0.0  #: none: the ranks are given out by a schedule
+    first_rank: int = 12  #: before ranks are taken away, `rank` is what is left; as in peft
+    orthogonal: float = 0.5  #: weight of A and B being orthogonal; as in peft
+    warm: float = 0.1  #: share of the steps before ranks are taken away
+    settled: float = 0.3  #: share of the steps after that
+
+
+@dataclass(frozen=True)
 class FineTuneSettings:
     """One matrix, one fact at a time (FT-M, FT-L), or many epochs over all facts (LocFT-BF)."""
 
@@ -143,6 +159,11 @@ RIVALS: Mapping[str, Rival] = {
         LoraSettings(),
         "as lora-ce; not tuned",
         "LoRA with DPO, arXiv 2305.18290: chosen the new object, rejected the greedy answer",
+    ),
+    "adalora": Rival(
+        AdaLoraSettings(),
+        "published rank, alpha, modules, rate and steps (arXiv 2406.09920's code); not tuned",
+        "AdaLoRA, arXiv 2303.10512, through peft, cross-entropy",
     ),
     "ft-m": Rival(
         FineTuneSettings(),

@@ -34,22 +34,12 @@ from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
 from kdpo_daemon.bench.edits.settings import LoraSettings
 
 
-class Lora(Editor):
-    """LoRA with cross-entropy."""
+class Adapted(Editor):
+    """Trains what of an adapter takes a gradient, with cross-entropy."""
 
     def __init__(self, bench: Bench, settings: LoraSettings) -> None:
         super().__init__(bench)
         self.settings = settings
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            target_modules=list(settings.modules),
-            lora_dropout=0.0,
-            task_type="CAUSAL_LM",
-        )
-        torch.manual_seed(bench.plan.seed)
-        self.model.net = get_peft_model(self.model.net, config)
-        self.model.net.eval()
 
     def edit(self, batch: Sequence[Record], before: Sequence[Record]) -> tuple[int, ...]:
         """Train on a batch, with as many lessons of earlier facts in each step."""
@@ -73,13 +63,8 @@ class Lora(Editor):
         """Give the loss of a step, ()."""
         return cross_entropy(self.model, lessons)
 
-    def save(self, directory: Path) -> None:
-        """Write A and B."""
-        save_weights(dict(get_peft_model_state_dict(self.model.net)), directory)
-
-    def load(self, directory: Path) -> None:
-        """Read A and B."""
-        set_peft_model_state_dict(self.model.net, load_weights(directory))
+    def stepped(self) -> None:
+        """Do what follows a step; its gradients are still there."""
 
     def _epoch(
         self, new: Sequence[Lesson], old: Sequence[Lesson], optimizer: Any, rng: Random
@@ -89,7 +74,33 @@ class Lora(Editor):
             loss = self.loss([*(new[i] for i in chosen), *(old[i] for i in again)])
             if loss.requires_grad:
                 step(optimizer, loss)
+                self.stepped()
             yield float(loss.detach())
+
+
+class Lora(Adapted):
+    """LoRA with cross-entropy."""
+
+    def __init__(self, bench: Bench, settings: LoraSettings) -> None:
+        super().__init__(bench, settings)
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            target_modules=list(settings.modules),
+            lora_dropout=0.0,
+            task_type="CAUSAL_LM",
+        )
+        torch.manual_seed(bench.plan.seed)
+        self.model.net = get_peft_model(self.model.net, config)
+        self.model.net.eval()
+
+    def save(self, directory: Path) -> None:
+        """Write A and B."""
+        save_weights(dict(get_peft_model_state_dict(self.model.net)), directory)
+
+    def load(self, directory: Path) -> None:
+        """Read A and B."""
+        set_peft_model_state_dict(self.model.net, load_weights(directory))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from kdpo_daemon.bench.edits.draw import batches
 from kdpo_daemon.bench.edits.plan import BatchResult, Plan, Work, settings_of
 from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals import memory
+from kdpo_daemon.bench.edits.rivals.adalora import AdaLora
 from kdpo_daemon.bench.edits.rivals.editor import Bench, Editor
 from kdpo_daemon.bench.edits.rivals.finetune import BreadthFirst, FromTheLastPlace, OneByOne
 from kdpo_daemon.bench.edits.rivals.located import AlphaEdit, Memit, Rome
@@ -30,6 +31,7 @@ _EDITORS: dict[str, Callable[[Bench, Any], Editor]] = {
     "prompt": Prompting,
     "lora-ce": Lora,
     "lora-dpo": LoraDpo,
+    "adalora": AdaLora,
     "ft-m": OneByOne,
     "ft-l": FromTheLastPlace,
     "locft-bf": BreadthFirst,
