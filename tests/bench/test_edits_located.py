@@ -1,4 +1,4 @@
-"""ROME, MEMIT and AlphaEdit: closed forms worked by hand, and what they teach a random model."""
+"""ROME, MEMIT and AlphaEdit: where they look, and what they teach a random model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from kdpo_daemon.bench.edits.plan import Plan, Work
-from kdpo_daemon.bench.edits.rivals import closed
-from kdpo_daemon.bench.edits.rivals.editor import Bench
-from kdpo_daemon.bench.edits.rivals.located import AlphaEdit, Rome, hold, ridged, wanted
+from kdpo_daemon.bench.edits.rivals.editor import Bench, load_weights
+from kdpo_daemon.bench.edits.rivals.located import AlphaEdit, Memit, Rome, wanted
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
 from kdpo_daemon.bench.edits.rivals.spots import (
     Spot,
@@ -50,10 +49,6 @@ def silent(_doing: str, _done: int, _of: int) -> None:
     """Tell nobody."""
 
 
-def double(*rows: tuple[float, ...]) -> torch.Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_chat_model(tmp_path_factory.mktemp("base"))
@@ -91,91 +86,6 @@ def begun(base: Path, directory: Path, name: str, batch: int = 2) -> Work:
 
 def scores_of(work: Work, name: str) -> dict[str, float]:
     return {one.name: one.value for one in work.scores(name) or ()}
-
-
-# ---------------------------------------------------------------- the equations
-
-
-def test_rome_brings_a_key_to_its_value_and_spares_what_text_uses() -> None:
-    moment = double((4.0, 0.0), (0.0, 1.0))
-    key, residual = double((1.0, 1.0))[0], double((2.0, -3.0))[0]
-
-    change = closed.rank_one(residual, key, moment)
-
-    # C^-1 k = (1/4, 1), and k^T C^-1 k = 5/4: a fifth of it goes where text is strong
-    assert change.tolist() == [
-        pytest.approx([0.4, 1.6]),
-        pytest.approx([-0.6, -2.4]),
-    ]
-    assert (change @ key).tolist() == pytest.approx(residual.tolist())
-
-
-def test_memit_weighs_two_facts_against_text() -> None:
-    keys, residuals = double((1.0, 1.0), (0.0, 1.0)), double((3.0, 0.0))
-
-    change = closed.least_squares(residuals, keys, double((1.0, 0.0), (0.0, 1.0)))
-
-    # R K^T = (3, 0); C + K K^T = ((3, 1), (1, 2)), whose inverse is ((2, -1), (-1, 3)) / 5
-    assert change.tolist() == [pytest.approx([1.2, -0.6])]
-
-
-def test_memit_with_one_key_and_no_text_is_rome() -> None:
-    moment = double((4.0, 0.5), (0.5, 1.0))
-    key, residual = double((1.0, 1.0))[0], double((2.0, -3.0))[0]
-
-    change = closed.least_squares(residual[:, None], key[:, None], 1e-9 * moment)
-
-    assert change.flatten().tolist() == pytest.approx(
-        closed.rank_one(residual, key, moment).flatten().tolist()
-    )
-
-
-def test_null_directions_are_those_of_small_eigenvalues() -> None:
-    # eigenvalues 3 along (1, 1) and 1 along (1, -1)
-    moment = double((2.0, 1.0), (1.0, 2.0))
-
-    found = closed.null_directions(moment, 2.0)
-
-    assert found.flatten().tolist() == pytest.approx([0.5, -0.5, -0.5, 0.5])
-    assert closed.null_directions(moment, 0.5).abs().max() == 0
-
-
-def test_alphaedit_leaves_keys_that_text_uses_as_they_are() -> None:
-    projector = closed.null_directions(double((2.0, 1.0), (1.0, 2.0)), 2.0)
-    none = torch.zeros(2, 0, dtype=torch.float64)
-    key, residual = double((2.0,), (0.0,)), double((3.0,))
-
-    change = closed.projected(residual, key, none, projector, 1.0)
-
-    # P k = (1, -1) and k^T P k = 2: dW = r (P k)^T / (1 + 2)
-    assert change.tolist() == [pytest.approx([1.0, -1.0])]
-    assert (change @ double((5.0,), (5.0,))).tolist() == [pytest.approx([0.0], abs=1e-12)]
-
-
-def test_alphaedit_holds_to_the_keys_of_earlier_batches() -> None:
-    everywhere = torch.eye(2, dtype=torch.float64)
-    key, earlier, residual = double((1.0,), (1.0,)), double((0.0,), (100.0,)), double((2.0,))
-
-    change = closed.projected(residual, key, earlier, everywhere, 1e-6)
-
-    assert (change @ key).item() == pytest.approx(2.0, abs=1e-3)
-    assert abs((change @ earlier).item()) < 0.03
-
-
-def test_a_ridge_is_a_share_of_the_mean_diagonal() -> None:
-    found = ridged(double((3.0, 1.0), (1.0, 1.0)), 0.5)
-
-    assert found.tolist() == [[4.0, 1.0], [1.0, 2.0]]
-
-
-def test_a_change_is_held_to_its_length() -> None:
-    long, short = torch.tensor([3.0, 4.0]), torch.tensor([0.3, 0.4])
-
-    hold(long, 1.0)
-    hold(short, 1.0)
-
-    assert long.tolist() == pytest.approx([0.6, 0.8])
-    assert short.tolist() == pytest.approx([0.3, 0.4])
 
 
 # ---------------------------------------------------------------- where subjects end
@@ -269,6 +179,32 @@ def test_rome_makes_the_module_give_what_was_wanted(bench: Bench) -> None:
     torch.testing.assert_close(linear.weight @ key, value + lacks, rtol=1e-3, atol=1e-3)
 
 
+def test_each_layer_brings_an_equal_part_of_what_is_lacking_and_the_last_the_rest(
+    bench: Bench,
+) -> None:
+    settings = MemitSettings(layers=(0.0, 0.4), weight=1e-9, steps=5)
+    editor = Memit(bench, settings)
+    given: list[torch.Tensor] = []
+    solve = editor.change
+
+    def seen(place: int, residuals: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        given.append(residuals[:, 0].float())
+        return solve(place, residuals, keys)
+
+    editor.change = seen  # type: ignore[method-assign]  # only looks
+    fact = located(bench.model, record(1, "Arland", "Ann"))
+    assert fact is not None
+    highest = editor.linears[-1]
+    (state,) = read(bench.model, [fact.key], highest, editor._layer)[1]
+    lacks = wanted(bench.model, highest, fact, state, settings)
+
+    editor.edit([record(1, "Arland", "Ann")], [])
+
+    (now,) = read(bench.model, [fact.key], highest, editor._layer)[1]
+    torch.testing.assert_close(given[0], lacks / 2)
+    torch.testing.assert_close(now, state + lacks, rtol=1e-3, atol=1e-3)
+
+
 def test_what_is_wanted_keeps_its_length(bench: Bench) -> None:
     settings = RomeSettings(layers=(0.4,), steps=5, clamp=0.1)
     linear = bench.model.module(0.4, "mlp.down_proj")
@@ -294,6 +230,25 @@ def test_alphaedit_leaves_what_the_general_texts_use_as_it_was(bench: Bench) -> 
         change = linear.weight.double() - began
         assert float(change.norm()) > 0.01
         assert float((change @ directions).norm()) < 1e-4 * float(change.norm())
+
+
+def test_alphaedit_remembers_the_keys_of_all_batches(bench: Bench, tmp_path: Path) -> None:
+    settings = SETTINGS["alphaedit"]
+    assert isinstance(settings, AlphaEditSettings)
+    first, second = record(1, "Arland", "Ann"), record(2, "Borland", "Bob")
+    fact = located(bench.model, first)
+    assert fact is not None
+    editor = AlphaEdit(bench, settings)
+    lowest = editor.linears[0]
+    (key,) = read(bench.model, [fact.key], lowest, lowest)[0]
+
+    editor.edit([first], [])
+    editor.edit([second], [first])
+    editor.save(tmp_path)
+
+    keys = load_weights(tmp_path)["keys-0"]
+    assert keys.shape == (lowest.in_features, 2)
+    torch.testing.assert_close(keys[:, 0], key)
 
 
 @pytest.mark.parametrize("name", ["rome", "memit", "alphaedit"])

@@ -10,7 +10,7 @@ from kdpo_daemon.records.adapters import Score
 #: Scores that are means of shares or no shares at all: they get no interval.
 _NO_SHARES = frozenset(
     {"perplexity", "harmonic", "retention", "forced_edit", "forced_rephrase", "forced_locality"}
-    | {"forced_portability"}
+    | {"forced_portability", "fluency"}
 )
 #: heading -> score
 _COLUMNS: Mapping[str, str] = {
@@ -28,11 +28,12 @@ _COLUMNS: Mapping[str, str] = {
     "BLiMP": "blimp",
     "LAMA": "lama",
 }
-_FORCED: Mapping[str, str] = {
+_PAPERS: Mapping[str, str] = {
     "edit success": "forced_edit",
     "rephrase": "forced_rephrase",
     "locality": "forced_locality",
     "portability": "forced_portability",
+    "fluency, bits": "fluency",
 }
 
 
@@ -84,15 +85,15 @@ def table(result: Mapping[str, Any]) -> str:
         for name, one in rivals.items()
     ]
     forced = [
-        [name, *(_cell(one, score) for score in _FORCED.values())] for name, one in rivals.items()
+        [name, *(_cell(one, score) for score in _PAPERS.values())] for name, one in rivals.items()
     ]
     return "\n\n".join(
         (
             head,
             "Free greedy generation with natural stop:",
             _markdown(["rival", *_COLUMNS, *costs], free),
-            "Teacher-forced, as in the papers:",
-            _markdown(["rival", *_FORCED], forced),
+            "As in the papers: under teacher forcing, and fluency of free samples:",
+            _markdown(["rival", *_PAPERS], forced),
         )
     )
 

@@ -6,6 +6,8 @@ the papers' scores are taken (shared text `prompt + ' ' + answer`, no end token)
 - forced_edit, forced_rephrase, forced_portability: share of the answer's tokens that are the
   argmax after the tokens before them, the mean over edits;
 - forced_locality: share of a neighbour answer's tokens at which the argmax is the base model's.
+
+`fluency` is of free samples after the prompts of forced_edit.
 """
 
 import math
@@ -13,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from kdpo_daemon.bench.edits.plan import BaseResult, Plan, probes_of
 from kdpo_daemon.bench.edits.records import Question, Record
+from kdpo_daemon.bench.edits.rivals.fluency import fluency
 from kdpo_daemon.bench.edits.rivals.model import Ids, Lesson, Model
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, hit
 from kdpo_daemon.records.adapters import Score
@@ -38,6 +41,7 @@ def scores(model: Model, plan: Plan, base: BaseResult, asked: Asked, tell: Tell)
     return [
         *_free(model, plan, base, asked, tell),
         *_forced(model, plan, base, asked),
+        fluency(model, _openings(plan, asked), plan.seed, lambda *at: tell("speaking", *at)),
         perplexity(model, plan.general.text, lambda done, of: tell("reading", done, of)),
         blimp(model, plan, tell),
         lama(model, plan, asked),
@@ -157,6 +161,12 @@ def _near(plan: Plan) -> list[tuple[Record, Question]]:
         for one in (*record.same_subject, *record.same_relation)
         if one.answers
     ]
+
+
+def _openings(plan: Plan, asked: Asked) -> list[Prompt]:
+    """Give each record's first taught phrasing as a completion."""
+    plain = [(Prompt(Form.COMPLETION, one.train[0].text), one.number) for one in plan.records]
+    return [asked(prompt, number) for prompt, number in plain]
 
 
 def _unchanged_prompt(prompt: Prompt, _: int | None) -> Prompt:
