@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,10 +19,19 @@ FORMAT = 1  #: of the order and of the manifest; raised when a reader of the old
 MANIFEST = "manifest.json"
 
 
+class Method(StrEnum):
+    """Where an adapter keeps its facts (docs/editing.md)."""
+
+    ROWS = "rows"  #: in rows that answer to a fact's places, linear: a little everywhere else too
+    NEURONS = "neurons"  #: in neurons of the MLPs that are shut everywhere else
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train.  Everything that shapes the adapter, apart from the order's pairs."""
 
+    #: where the facts are kept; an adapter's successors are made the same way
+    method: Method = Method.ROWS
     #: the edited modules are those whose name ends so
     target_module: str = "mlp.down_proj"
     #: first and last edited layer, as a share of the model's depth
@@ -193,7 +203,8 @@ def _manifest(form: dict[str, Any]) -> Manifest:
 
 
 def _recipe(form: dict[str, Any]) -> Recipe:
-    return Recipe(**form | {"layers": tuple(form["layers"])})
+    method = Method(form.get("method", Method.ROWS))  # older orders name none
+    return Recipe(**form | {"method": method, "layers": tuple(form["layers"])})
 
 
 def _pair(form: dict[str, Any]) -> Pair:

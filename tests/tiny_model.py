@@ -21,13 +21,13 @@ def ids(text: str) -> tuple[int, ...]:
     return tuple(VOCABULARY[word] for word in text.split())
 
 
-def save_tiny_model(directory: Path) -> Path:
+def save_tiny_model(directory: Path, width: int = 32) -> Path:
     """Write the model; the same bytes each time."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(VOCABULARY),
-        hidden_size=32,
-        intermediate_size=48,
+        hidden_size=width,
+        intermediate_size=width * 3 // 2,
         num_hidden_layers=3,
         num_attention_heads=2,
         num_key_value_heads=1,

@@ -6,18 +6,27 @@ states that later steps start from, and the second moment of what the edited mod
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from kdpo_daemon.tuning import loss
-from kdpo_daemon.tuning.keys import Moments
 from kdpo_daemon.tuning.model import EditedModel, Pass
 from kdpo_daemon.tuning.packing import Rows, Tokens, batches, rows
 
 _TOKENS = 1024  #: of prompts answered at once: more differ more in length
 _TOP = 64  #: likeliest tokens whose probabilities are kept
+
+
+class Listener(Protocol):
+    """Is told what the edited modules read."""
+
+    def add(self, inputs: Sequence[Tensor], weights: Tensor, answers: Tensor) -> None:
+        """Take tokens: (R, L, d) per edited layer; how often each counts, (R, L); and which
+        predict one of an answer's tokens, (R, L) bool.
+        """
 
 
 @dataclass
@@ -45,19 +54,19 @@ def answered(
     model: EditedModel,
     prompts: Sequence[tuple[int, ...]],
     tokens: int,
-    moments: Moments,
+    listener: Listener,
     on_answered: Callable[[int], None],
 ) -> list[Keepsake]:
     """Answer each prompt with `tokens` at most; tells how many are done.
 
-    What the edited modules read is added to `moments`, a token once for each context that it
+    What the edited modules read is added to `listener`, a token once for each context that it
     stands in, or little more: the system prompt that all chat prompts share would else be most
     of it.
     """
     found = [Keepsake(prompt) for prompt in prompts]
     done = 0
     for group in batches(prompts, _TOKENS):
-        _Speech(model, [found[i] for i in group], moments).run(tokens)
+        _Speech(model, [found[i] for i in group], listener).run(tokens)
         done += len(group)
         on_answered(done)
     return found
@@ -66,8 +75,8 @@ def answered(
 class _Speech:
     """One micro-batch on its way: each step gives every prompt one more token, side by side."""
 
-    def __init__(self, model: EditedModel, kept: Sequence[Keepsake], moments: Moments) -> None:
-        self._model, self._kept, self._moments = model, kept, moments
+    def __init__(self, model: EditedModel, kept: Sequence[Keepsake], listener: Listener) -> None:
+        self._model, self._kept, self._listener = model, kept, listener
         self._whole = rows([one.prompt for one in kept])
         self._open = torch.ones(len(kept), dtype=torch.bool)
         # a row's prompts in their order: where their next tokens stand side by side
@@ -89,14 +98,14 @@ class _Speech:
             seen = self._model.run(self._next(sees, last + step, step), at, self._cache)
             weights = torch.zeros(seen.lower.shape[:2])
             weights[at] = self._open.float()
-            self._moments.add(seen.inputs, weights, answers=weights > 0)
+            self._listener.add(seen.inputs, weights, answers=weights > 0)
             self._note(seen, seen.lower[at][:, None])
 
     def _add_prompts(self, seen: Pass, at: tuple[Tensor, Tensor]) -> None:
         whole: Rows = self._whole
         answers = torch.zeros_like(whole.real)
         answers[at] = True
-        self._moments.add(seen.inputs, whole.real.float(), answers)
+        self._listener.add(seen.inputs, whole.real.float(), answers)
         lower = [
             whole.of(seen.lower, number, len(one.prompt)) for number, one in enumerate(self._kept)
         ]

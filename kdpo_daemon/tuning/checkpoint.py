@@ -4,11 +4,12 @@ What makes a directory a version (manifest, hashes, modes, one step) is the daem
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,17 +25,25 @@ _SLOTS = "slots.json"
 
 @dataclass(frozen=True)
 class Weights:
-    """A keyed adapter: per edited module A (r, d_in) and B (d_out, r), and what its rows are."""
+    """An adapter: per edited module A (r, d_in) and B (d_out, r), and what it was made of."""
 
     modules: tuple[str, ...]  #: full names of the edited modules, the lowest first
-    slots: tuple[Slot, ...]  #: r of them; () for an adapter that changes nothing
+    slots: tuple[Slot, ...]  #: of rows, r of them; () where facts are kept in neurons, or none are
     rows: tuple[Tensor, ...]
     columns: tuple[Tensor, ...]
+    #: neurons that were freed, by the MLP's full name; empty where facts are kept in rows
+    neurons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    facts: tuple[int, ...] = ()  #: that neurons keep
+
+    @property
+    def rank(self) -> int:
+        """The largest r of a module, which all are filled up to."""
+        return max(rows.shape[0] for rows in self.rows)
 
 
 def write_adapter(weights: Weights, directory: Path, base_name: str) -> None:
     """Write `adapter_config.json`, `adapter_model.safetensors` and `slots.json`."""
-    rank = weights.rows[0].shape[0]
+    rank = weights.rank
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -48,12 +57,14 @@ def write_adapter(weights: Weights, directory: Path, base_name: str) -> None:
     }
     tensors = {}
     for name, rows, columns in zip(weights.modules, weights.rows, weights.columns, strict=True):
-        tensors[f"{_PREFIX}{name}.lora_A.weight"] = rows.detach().float().cpu().contiguous()
-        tensors[f"{_PREFIX}{name}.lora_B.weight"] = columns.detach().float().cpu().contiguous()
+        more = rank - rows.shape[0]
+        tensors[f"{_PREFIX}{name}.lora_A.weight"] = _plain(F.pad(rows, (0, 0, 0, more)))
+        tensors[f"{_PREFIX}{name}.lora_B.weight"] = _plain(F.pad(columns, (0, more)))
     save_file(tensors, directory / _WEIGHTS, metadata={"format": "pt"})
     _write_json(directory / "adapter_config.json", config)
     slots = [asdict(slot) for slot in weights.slots]
-    _write_json(directory / _SLOTS, {"modules": weights.modules, "slots": slots})
+    kept = {"neurons": dict(weights.neurons), "facts": weights.facts}
+    _write_json(directory / _SLOTS, {"modules": weights.modules, "slots": slots, **kept})
 
 
 def read_adapter(directory: Path) -> Weights:
@@ -65,13 +76,16 @@ def read_adapter(directory: Path) -> Weights:
         rows = tuple(tensors[f"{_PREFIX}{name}.lora_A.weight"] for name in modules)
         columns = tuple(tensors[f"{_PREFIX}{name}.lora_B.weight"] for name in modules)
         slots = tuple(Slot(**one | {"form": Form(one["form"])}) for one in form["slots"])
+        # adapters of older versions name no neurons
+        neurons = {name: tuple(one) for name, one in form.get("neurons", {}).items()}
+        facts = tuple(form.get("facts", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(
             f"not a keyed adapter ({type(error).__name__}: {error})",
             subject=str(directory),
             hint="train from the base model, or restore the parent from a backup",
         ) from error
-    return Weights(modules, slots, rows, columns)
+    return Weights(modules, slots, rows, columns, neurons, facts)
 
 
 def write_scores(scores: TrainingScores, directory: Path) -> None:
@@ -84,6 +98,10 @@ def idle(module: str, shape: Sequence[int]) -> Weights:
     d_out, d_in = shape
     rows = torch.full((1, d_in), d_in**-0.5)
     return Weights((module,), (), (rows,), (torch.zeros(d_out, 1),))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().float().cpu().contiguous()
 
 
 def _write_json(path: Path, form: object) -> None:

@@ -43,12 +43,13 @@ class Pass:
 
 
 class EditedModel:
-    """A causal LM whose edited modules add `x A^T B^T` to their output, in float32.
+    """A causal LM whose edited modules add something to their output, in float32.
 
     `rows[i]`, A, (r, d_in) and `columns[i]`, B, (d_out, r) belong to the edited layer
-    `edited[i]`, and are where that layer's weights are; with r = 0 the model is the base.  What is
-    computed comes back where it was computed: hidden states with the first edited layer, logits
-    with the head.
+    `edited[i]`, and are where that layer's weights are; with r = 0 the model is the base.  Added
+    is `x A^T B^T`; where `gates[i]`, G, (r, d_in) is set, `(act(x G^T) * x A^T) B^T`: neurons.
+    What is computed comes back where it was computed: hidden states with the first edited layer,
+    logits with the head.
     """
 
     def __init__(self, directory: Path, target_module: str) -> None:
@@ -70,6 +71,7 @@ class EditedModel:
         self.edited: list[int] = []
         self.rows: list[Tensor] = []
         self.columns: list[Tensor] = []
+        self.gates: list[Tensor | None] = []
         self._parts: list[torch.Size] = []  #: (heads, width) of keys and values, layer by layer
 
     @property
@@ -92,9 +94,11 @@ class EditedModel:
         self.edited = [self.module_names.index(name) for name in names]
         for index, name in enumerate(names):
             module = self.model.get_submodule(name)
-            d_out, d_in = module.weight.shape
-            self.rows.append(torch.zeros(0, d_in, device=module.weight.device))
-            self.columns.append(torch.zeros(d_out, 0, device=module.weight.device))
+            d_out, d_in = self._shape(module)
+            device = next(module.parameters()).device
+            self.rows.append(torch.zeros(0, d_in, device=device))
+            self.columns.append(torch.zeros(d_out, 0, device=device))
+            self.gates.append(None)
             module.register_forward_hook(self._adding(index))
 
     def lower(self, batch: Tokens) -> Tensor:
@@ -169,12 +173,22 @@ class EditedModel:
         module: nn.Module = self.model.get_submodule(self.module_names[layer])
         return module
 
+    def _shape(self, module: Any) -> tuple[int, int]:
+        """d_out and d_in: of a linear module its weight's; a whole MLP maps hidden states."""
+        if isinstance(module, nn.Linear):
+            return module.out_features, module.in_features
+        width = int(self.model.config.hidden_size)
+        return width, width
+
     def _adding(self, index: int) -> Any:
-        def add(_: nn.Module, arguments: tuple[Tensor], output: Tensor) -> Tensor:
+        def add(module: Any, arguments: tuple[Tensor], output: Tensor) -> Tensor:
             if not self.rows[index].shape[0]:
                 return output
-            change = arguments[0].float() @ self.rows[index].T @ self.columns[index].T
-            return output + change.to(output.dtype)
+            read = arguments[0].float()
+            gates, answer = self.gates[index], read @ self.rows[index].T
+            if gates is not None:
+                answer = module.act_fn(read @ gates.T) * answer
+            return output + (answer @ self.columns[index].T).to(output.dtype)
 
         return add
 
@@ -228,7 +242,7 @@ class EditedModel:
         cache = DynamicCache()
         both = zip(parts[::2], parts[1::2], strict=True)
         for layer, (keys, values) in enumerate(both, self.edited[0]):
-            device = self._module(layer).get_parameter("weight").device
+            device = next(self._module(layer).parameters()).device
             cache.update(keys.to(device), values.to(device), layer)
         return cache
 

@@ -55,6 +55,11 @@ class Passages:
         batch = rows([self.texts[i] for i in group])
         return batch, self._model.inputs(batch, batch.spread([self._lower[i] for i in group]))
 
+    def power(self) -> float:
+        """Root mean square of the hidden states below the first edited layer, at texts' ends."""
+        ends = [one[start:] for one, start in zip(self._lower, self.starts, strict=True)]
+        return float(torch.cat(ends).float().square().mean().sqrt())
+
     def logits(self, group: Sequence[int], text: Tensor, place: Tensor) -> Tensor:
         """Float32 logits at P places of some texts' ends, (P, V).
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,8 +11,8 @@ from transformers import AutoTokenizer
 
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.model_dir import model_sha256
-from kdpo_daemon.orders import Order, Recipe, TrainingScores, read_order
-from kdpo_daemon.tuning import keys
+from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, read_order
+from kdpo_daemon.tuning import gated, keys
 from kdpo_daemon.tuning.answers import answered
 from kdpo_daemon.tuning.checkpoint import (
     Weights,
@@ -57,7 +58,7 @@ def train(order_dir: Path, out: Path, tell: Tell) -> None:
         learnt=state.learnt,
         accuracy=state.accuracy,
         keep_kl=state.keep_kl,
-        rank=len(weights.slots),
+        rank=weights.rank,
         seconds=round(time.monotonic() - began, 1),
         gpu_mb=_gpu_mb(),
     )
@@ -124,6 +125,35 @@ def _refuse_lost(order: Order) -> None:
 
 
 def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
+    by_method = {Method.ROWS: _in_rows, Method.NEURONS: _in_neurons}
+    return by_method[order.recipe.method](order, tell)
+
+
+def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
+    """Keep the facts behind gates (`gated`)."""
+    recipe = order.recipe
+    model = EditedModel(order.base_dir, recipe.target_module.rpartition(".")[0])
+    refuse_ungated(model)
+    names = [model.module_names[layer] for layer in gated.layers_of(model.depth)]
+    model.edit(names)
+    # what is kept is the base's own word, so that drift does not add up over batches
+    seen, prompts = gated.Seen(), _kept_prompts(order)
+    kept = answered(model, prompts, recipe.keep_tokens, seen, lambda done: tell({"kept": done}))
+    parent = _parent(order)
+    before = gated.planted(model.model, parent) if parent else None
+    if before:
+        gated.wear(model, before)
+    lessons = gated.lessons_of(model, order.pairs, recipe)
+
+    def on_step(step: Step) -> None:
+        tell(_line(step, recipe.steps))
+
+    state, after = gated.learn(model, order, lessons, seen, before, on_step)
+    changed = gated.change(model, kept, order.seed)
+    return replace(state, keep_kl=changed), after.weights()
+
+
+def _in_rows(order: Order, tell: Tell) -> tuple[Step, Weights]:
     recipe = order.recipe
     model = EditedModel(order.base_dir, recipe.target_module)
     parent = _parent(order)
@@ -149,10 +179,26 @@ def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
     return state, Weights(modules, slots, tuple(model.rows), tuple(model.columns))
 
 
+def refuse_ungated(model: EditedModel) -> None:
+    """Refuse a model whose MLPs have no gates.  RefusedError names what is missing."""
+    mlp = model.model.get_submodule(model.module_names[0])
+    missing = [one for one in ("gate_proj", "up_proj", "act_fn") if not hasattr(mlp, one)]
+    if missing or model.depth < 2:
+        told = f"an MLP without {', '.join(missing)}" if missing else "one layer"
+        raise RefusedError(f"method neurons wants gated MLPs in two layers; this model has {told}")
+
+
 def _parent(order: Order) -> Weights | None:
-    """The parent adapter; None where it is the base, or an adapter that changes nothing."""
+    """The parent adapter; None where it is the base, or an adapter that changes nothing.
+
+    One that keeps its facts otherwise than the recipe wants is not built on: the order has all
+    facts, so they are taught anew.
+    """
     parent = read_adapter(order.parent_dir) if order.parent_dir else None
-    return parent if parent and parent.slots else None
+    if parent is None:
+        return None
+    in_neurons = order.recipe.method is Method.NEURONS
+    return parent if (parent.neurons if in_neurons else parent.slots) else None
 
 
 def _modules(recipe: Recipe, model: EditedModel, parent: Weights | None) -> tuple[str, ...]:

@@ -129,21 +129,21 @@ def fit(
         knobs.turn()
         if step and step % REFRESH == 0:
             lessons.refresh()
-        loss = _teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
+        loss = teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
         keep_kl = _keep(keepsakes, next(kept), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())
         knobs.collect()
         optimizer.step()
         rates.step()
-        state = _state(step + 1, loss, keep_kl, lessons)
+        state = state_of(step + 1, loss, keep_kl, lessons)
         on_step(state)
     knobs.turn()
     knobs.rest()
     lessons.look()
-    return _state(recipe.steps, state.loss, state.keep_kl, lessons)
+    return state_of(recipe.steps, state.loss, state.keep_kl, lessons)
 
 
-def _teach(lessons: Lessons, chosen: list[int], count: float) -> float:
+def teach(lessons: Lessons, chosen: list[int], count: float) -> float:
     """Add the gradients of some pairs, as shares of `count`; gives their loss."""
     total = 0.0
     for group in lessons.groups(chosen):
@@ -163,7 +163,8 @@ def _keep(keepsakes: Keepsakes, chosen: list[int], weight: float) -> float:
     return total
 
 
-def _state(step: int, loss: float, keep_kl: float, lessons: Lessons) -> Step:
+def state_of(step: int, loss: float, keep_kl: float, lessons: Lessons) -> Step:
+    """Give how things stand at a step."""
     count = len(lessons.pairs)
     return Step(step, loss, sum(lessons.right) / count, sum(lessons.learnt) / count, keep_kl)
 

@@ -1,0 +1,274 @@
+"""The method `neurons`: facts behind gates that are shut for everything else.
+
+A fact's first token needs the most care: "the prime minister of Japan is" looks much like the
+same of Korea.  So each fact has a neuron of its own for it, in a layer where subject and question
+have both reached the place of the answer.  What follows, "Takaichi" after "Sanae" and the end
+after that, is easy to tell from all other text: there the facts of a batch share one gate, and a
+few neurons behind it are a linear map that has all of their tokens to say.  Gates are computed
+(`gates`), columns are trained; since a shut gate adds nothing, nothing else has to be kept still.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdpo_daemon.orders import Order, Recipe
+from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.tuning import neurons as freeing
+from kdpo_daemon.tuning.answers import Keepsake
+from kdpo_daemon.tuning.checkpoint import Weights
+from kdpo_daemon.tuning.gates import Gated, Tokens, one_each, one_for_all
+from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.neurons import Factors, Neurons
+from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
+
+#: Layers of the two kinds of neurons, as shares of the depth.  The first are where chat prompts
+#: have brought the subject to their end (from .77 on in the demo model); the others lie lower,
+#: where neurons are missed less and more layers follow.
+_LATER_AT, _FIRST_AT = 0.69, 0.9
+#: Log-odds at which a gate begins to open.
+_FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
+#: Later places that share a neuron, and neurons for them at least.
+_SHARE, _LEAST = 5, 4
+#: Adam's step size for columns, as a share of the hidden states' root mean square.
+_RATE = 0.06
+#: Lead in nats over every other token to teach: phrasings never taught open a gate less wide.
+_LEAD = 6.0
+#: Prompts to keep on which the change is measured at the end.
+_MEASURED = 64
+
+
+def layers_of(depth: int) -> list[int]:
+    """Give the layers whose MLPs are edited, in a model of at least two."""
+    first = max(1, round(_FIRST_AT * (depth - 1)))
+    return [min(first - 1, round(_LATER_AT * (depth - 1))), first]
+
+
+class Seen:
+    """What the edited MLPs read over text that must not change: a token once for each context."""
+
+    def __init__(self) -> None:
+        self._parts: list[list[Tensor]] = []
+
+    def add(self, inputs: Sequence[Tensor], weights: Tensor, answers: Tensor) -> None:
+        """Add tokens, (R, L, d) per MLP; of them those that count, (R, L)."""
+        del answers
+        counted = weights > 0
+        self._parts.append([one[counted.to(one.device)].cpu() for one in inputs])
+
+    def tokens(self) -> list[Tensor]:
+        """Give all that was added, (N, d) per MLP."""
+        return [torch.cat(one) for one in zip(*self._parts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Neurons by MLP, and the facts that they keep."""
+
+    neurons: dict[str, Neurons]
+    facts: tuple[int, ...]
+
+    def weights(self) -> Weights:
+        """Write them as LoRA."""
+        found = {
+            f"{name}.{part}": factors
+            for name, one in self.neurons.items()
+            for part, factors in freeing.factors(one).items()
+        }
+        return Weights(
+            tuple(found),
+            (),
+            tuple(one.rows for one in found.values()),
+            tuple(one.columns for one in found.values()),
+            {name: tuple(one.numbers.tolist()) for name, one in self.neurons.items()},
+            self.facts,
+        )
+
+
+def planted(base: Any, weights: Weights) -> Planted:
+    """Read what `Planted.weights` wrote; `base` is the base model, unchanged."""
+    parts = zip(weights.modules, weights.rows, weights.columns, strict=True)
+    factors = {name: Factors(rows, columns) for name, rows, columns in parts}
+    found = {
+        name: freeing.from_factors(
+            base.get_submodule(name),
+            numbers,
+            {part: factors[f"{name}.{part}"] for part in ("gate_proj", "up_proj", "down_proj")},
+        )
+        for name, numbers in weights.neurons.items()
+    }
+    return Planted(found, weights.facts)
+
+
+def learn(
+    model: EditedModel,
+    order: Order,
+    lessons: Lessons,
+    seen: Seen,
+    before: Planted | None,
+    on_step: Callable[[Step], None],
+) -> tuple[Step, Planted]:
+    """Teach what `before` does not keep; `model` wears `before` already.
+
+    `lessons` are the order's, on that model; the reference stays what it was for them.
+    """
+    known = set(before.facts) if before else set()
+    wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
+    grown = dict(before.neurons) if before else {}
+    if wanted:
+        for index, rows in enumerate(_rows(model, lessons, seen.tokens(), wanted)):
+            name = model.module_names[model.edited[index]]
+            made = _plant(model, index, seen.tokens()[index], rows, grown.get(name))
+            grown[name] = freeing.joined(grown[name], made) if name in grown else made
+    state = _fit(model, lessons, order.recipe, order.seed, on_step)
+    facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
+    trained = {
+        name: replace(grown[name], columns=model.columns[index].detach().cpu())
+        for index, name in enumerate(model.module_names[i] for i in model.edited)
+        if name in grown
+    }
+    return state, Planted(trained, tuple(sorted(facts)))
+
+
+def wear(model: EditedModel, planted: Planted) -> None:
+    """Let the model be what an adapter makes of it."""
+    for index, layer in enumerate(model.edited):
+        found = planted.neurons.get(model.module_names[layer])
+        if found is not None:
+            freeing.take_out(model.model.get_submodule(model.module_names[layer]), found)
+            _open(model, index, found)
+
+
+def lessons_of(model: EditedModel, pairs: Sequence[Pair], recipe: Recipe) -> Lessons:
+    """Give pairs as lessons that want a longer lead."""
+    return Lessons(model, pairs, replace(recipe, margin=max(recipe.margin, _LEAD)))
+
+
+def change(model: EditedModel, kept: Sequence[Keepsake], seed: int) -> float:
+    """KL to the base in nats per token, over some of the prompts to keep."""
+    rng = random.Random(seed)  # noqa: S311 - a sample of prompts, not a secret
+    some = Keepsakes(model, rng.sample(list(kept), min(len(kept), _MEASURED)))
+    with torch.no_grad():
+        total = sum(float(some.loss(group)) for group in some.groups(range(len(some))))
+    return total / len(some)
+
+
+def _rows(
+    model: EditedModel, lessons: Lessons, seen: Sequence[Tensor], wanted: Sequence[int]
+) -> list[Gated]:
+    """Compute the rows of the new neurons: of the lower layer, then of the upper one."""
+    lower, upper = _places(model, lessons)
+    facts = list(dict.fromkeys(lessons.pairs[i].fact_id for i in wanted))
+    firsts = [
+        torch.cat([upper.first[i] for i in wanted if lessons.pairs[i].fact_id == fact])
+        for fact in facts
+    ]
+    later = torch.cat([lower.later[i] for i in wanted])
+    others = torch.cat([seen[0], *lower.others_of_later(set(wanted))])
+    count = max(_LEAST, -(-_distinct(lessons, wanted) // _SHARE))
+    behind = one_for_all(Tokens(others, [later]), _LATER_OPENS, min(count, len(later) - 1))
+    others = torch.cat([seen[1], *upper.others_of_first(set(wanted))])
+    return [behind, one_each(Tokens(others, firsts), _FIRST_OPENS)]
+
+
+@dataclass(frozen=True)
+class _Places:
+    """What an MLP reads along each lesson: (L, d) before its end, (1, d) at it, (P, d) after."""
+
+    before: list[Tensor]
+    first: list[Tensor]
+    later: list[Tensor]
+
+    def others_of_later(self, wanted: set[int]) -> list[Tensor]:
+        """Give what must leave the gate of the wanted lessons' later places shut."""
+        known = [one for i, one in enumerate(self.later) if i not in wanted]
+        return [*self.before, *self.first, *known]
+
+    def others_of_first(self, wanted: set[int]) -> list[Tensor]:
+        """Give what must leave the gates of the wanted lessons' first places shut."""
+        known = [one for i, one in enumerate(self.first) if i not in wanted]
+        return [*self.before, *self.later, *known]
+
+
+def _places(model: EditedModel, lessons: Lessons) -> list[_Places]:
+    count, passages = len(lessons.pairs), lessons.passages
+    none = [torch.empty(0)] * count
+    found = [_Places(list(none), list(none), list(none)) for _ in model.edited]
+    for group in passages.groups(range(count)):
+        batch, inputs = passages.inputs(group)
+        for number, index in enumerate(group):
+            start, length = passages.starts[index], len(passages.texts[index])
+            for place, one in zip(found, inputs, strict=True):
+                read = batch.of(one, number, length).cpu()
+                place.before[index] = read[:start]
+                place.first[index] = read[start : start + 1]
+                place.later[index] = read[start + 1 :]
+    return found
+
+
+def _distinct(lessons: Lessons, wanted: Sequence[int]) -> int:
+    """Count the different contexts that predict a later token: a fact's forms share most."""
+    told = {
+        (pair.fact_id, pair.chosen_ids[: place + 1])
+        for pair in (lessons.pairs[i] for i in wanted)
+        for place in range(1, len(pair.chosen_ids))
+    }
+    return len(told)
+
+
+def _plant(
+    model: EditedModel, index: int, read: Tensor, rows: Gated, before: Neurons | None
+) -> Neurons:
+    """Free as many neurons as there are rows, and give them these."""
+    mlp: Any = model.model.get_submodule(model.module_names[model.edited[index]])
+    taken = before.numbers.tolist() if before else []
+    made = freeing.opened(freeing.freed(mlp, read, len(rows.gates), taken), rows)
+    freeing.take_out(mlp, made)
+    _open(model, index, made)
+    return made
+
+
+def _open(model: EditedModel, index: int, neurons: Neurons) -> None:
+    """Add neurons to those that the model has there."""
+    device = model.rows[index].device
+    gates = model.gates[index]
+    new = neurons.gates.to(device)
+    model.gates[index] = new if gates is None else torch.cat([gates, new])
+    model.rows[index] = torch.cat([model.rows[index], neurons.ups.to(device)])
+    model.columns[index] = torch.cat([model.columns[index], neurons.columns.to(device)], dim=1)
+
+
+def _fit(
+    model: EditedModel,
+    lessons: Lessons,
+    recipe: Recipe,
+    seed: int,
+    on_step: Callable[[Step], None],
+) -> Step:
+    """Train the columns until all is learnt, or for `recipe.steps` steps; gives how it stands."""
+    rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
+    knobs = [one.clone().requires_grad_() for one in model.columns]
+    model.columns[:] = knobs
+    lessons.refresh()  # what was freed since moves keys and values a little
+    pace = pace_of(lessons, recipe)
+    optimizer = torch.optim.Adam(knobs, lr=_RATE * lessons.passages.power())
+    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.steps)
+    step, loss = 0, 0.0
+    for step in range(1, recipe.steps + 1):
+        optimizer.zero_grad()
+        loss = teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
+        optimizer.step()
+        rates.step()
+        on_step(state_of(step, loss, 0.0, lessons))
+        if all(lessons.learnt):
+            lessons.look()
+            if all(lessons.learnt):
+                break
+    model.columns[:] = [one.detach() for one in knobs]
+    lessons.look()
+    return state_of(step, loss, 0.0, lessons)

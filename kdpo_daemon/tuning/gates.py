@@ -1,0 +1,116 @@
+"""Gates: directions in what an MLP reads that open at some places and are shut at all others.
+
+A GLU neuron adds `act(g x) * (u x) * column` to its MLP's output.  Where g x is far below zero it
+adds nothing at all, to the last bit that counts; a linear row always adds a little, and the more
+the nearer a text is to what was taught.  So g is found as a logistic regression finds it: places
+of a fact against every other token at hand.  Shapes: N tokens, d wide; n neurons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+_SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
+_SHUT = 100.0  #: how much more all that must not open a gate weighs than all that must
+_DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
+_RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
+_STEPS = 50
+_AJAR = 1.0  #: log-odds by which a gate is open at each of its places at least
+
+
+@dataclass(frozen=True)
+class Gated:
+    """Rows of neurons that are ready to be given columns: about 1 where they open, else 0."""
+
+    gates: Tensor  #: (n, d)
+    ups: Tensor  #: (n, d)
+
+
+class Tokens:
+    """What an MLP reads at all tokens at hand, and whose place each is."""
+
+    def __init__(self, others: Tensor, places: Sequence[Tensor]) -> None:
+        """Take tokens that must open no gate, (N, d), and each class's places, (P, d) each."""
+        self.read = torch.cat([others, *places]).float()
+        counts = torch.tensor([len(one) for one in places])
+        classes = torch.arange(len(places)).repeat_interleave(counts)
+        self.owner = torch.cat([torch.full((len(others),), -1), classes])
+        self._count = len(places)
+        square = (self.read.T @ self.read).double() / len(self.read)
+        square.diagonal().add_(_RIDGE * square.diagonal().mean())
+        lower = torch.linalg.cholesky(square)
+        one = torch.eye(len(square), dtype=torch.float64)
+        #: L^-1 of their second moment: `read @ white.T` is white noise
+        self.white = torch.linalg.solve_triangular(lower, one, upper=False).float()
+        #: a direction whose product with every token is about 1: what a threshold is made of
+        self.steady = self._steady(square)
+
+    def of(self, number: int) -> Tensor:
+        """The places of one class, (P, d)."""
+        return self.read[self.owner == number]
+
+    def logits(self) -> Tensor:
+        """Directions whose product with a token is its log-odds to be a class's place, (n, d).
+
+        Logistic regression, each class against all else, by L-BFGS; deterministic.
+        """
+        white = self.read @ self.white.T
+        mine = F.one_hot(self.owner + 1, self._count + 1)[:, 1:].float()
+        weights = torch.where(mine > 0, mine / mine.sum(0), torch.tensor(_SHUT / len(white)))
+        signs = 2 * mine - 1
+        found = torch.zeros(self._count, white.shape[1], requires_grad=True)
+        solver = torch.optim.LBFGS([found], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            solver.zero_grad()
+            wrong = weights * F.softplus(-signs * (white @ found.T))
+            loss: Tensor = wrong.sum() + _DECAY * found.square().sum()
+            torch.autograd.backward(loss)
+            return loss.detach()
+
+        solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
+        rows: Tensor = found.detach() @ self.white
+        return rows
+
+    def _steady(self, square: Tensor) -> Tensor:
+        found = torch.linalg.solve(square, self.read.mean(0).double()).float()
+        steady: Tensor = found / (self.read @ found).mean()
+        return steady
+
+
+def one_each(tokens: Tokens, threshold: float) -> Gated:
+    """A neuron for each class that opens at its places, where its log-odds pass the threshold."""
+    opened = [
+        _opened(tokens, number, row, threshold) for number, row in enumerate(tokens.logits())
+    ]
+    gates, strengths = zip(*opened, strict=True)
+    return Gated(torch.stack(gates), tokens.steady / torch.stack(strengths)[:, None])
+
+
+def one_for_all(tokens: Tokens, threshold: float, count: int) -> Gated:
+    """Neurons that open together at the places of the only class, and tell them apart.
+
+    Behind one gate, the first answers alike to all, the others to the directions in which these
+    places differ most: so `count` neurons are a linear map of that rank that is shut elsewhere.
+    """
+    places = tokens.of(0)
+    (row,) = tokens.logits()
+    gate, strength = _opened(tokens, 0, row, threshold)
+    _, _, directions = torch.linalg.svd((places - places.mean(0)) @ tokens.white.T)
+    ups = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
+    ups = ups / ((places @ ups.T).square().mean(0).sqrt() * strength)[:, None]
+    return Gated(gate.repeat(count, 1), ups)
+
+
+def _opened(tokens: Tokens, number: int, row: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """A gate of log-odds `row`, (d,), and its mean at its places, ().
+
+    It is open at all of its own places, even if one of them hardly differs from other text.
+    """
+    odds = tokens.of(number) @ row
+    threshold = min(threshold, float(odds.min()) - _AJAR)
+    gate = _SLOPE * (row - threshold * tokens.steady)
+    return gate, (tokens.of(number) @ gate).mean()

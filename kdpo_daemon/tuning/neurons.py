@@ -1,0 +1,135 @@
+"""Neurons of an MLP that are freed for facts, and what is left of them.
+
+Free are those that the MLP's output misses least: by E[e^2] |w|^2, with w a neuron's column and e
+what the others cannot tell of it.  They make up for it (optimal brain surgeon, arXiv 2301.00774,
+the closed form over the second moment of the MLP's hidden values).  Written as LoRA, n neurons
+are n rows each on `gate_proj` and `up_proj`, and 2 n on `down_proj`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from kdpo_daemon.tuning.gates import Gated
+
+_RIDGE = 0.1  #: on the hidden values' second moment, as a share of its median diagonal
+
+
+@dataclass(frozen=True)
+class Factors:
+    """LoRA of one linear module: A (r, d_in) and B (d_out, r)."""
+
+    rows: Tensor
+    columns: Tensor
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """n neurons of one MLP, d wide outside and m inside, that no longer do what they did."""
+
+    numbers: Tensor  #: (n,) int64
+    gates: Tensor  #: (n, d), of `gate_proj`
+    ups: Tensor  #: (n, d), of `up_proj`
+    columns: Tensor  #: (d, n), of `down_proj`
+    repair_rows: Tensor  #: (n, m): what the others tell of each, less itself
+    repair_columns: Tensor  #: (d, n): the columns that they had
+    base_gates: Tensor  #: (n, d), of the base's `gate_proj`
+    base_ups: Tensor  #: (n, d), of the base's `up_proj`
+
+
+def hidden(mlp: Any, read: Tensor) -> Tensor:
+    """What `down_proj` reads where the MLP reads this.  (N, d) -> (N, m) float32."""
+    gates, ups = mlp.gate_proj.weight.float(), mlp.up_proj.weight.float()
+    found: Tensor = mlp.act_fn(read @ gates.T) * (read @ ups.T)
+    return found
+
+
+@torch.no_grad()
+def freed(mlp: Any, read: Tensor, count: int, taken: Sequence[int]) -> Neurons:
+    """Choose `count` neurons that are missed least and are not taken; their rows are zero.
+
+    `read` is what the MLP reads over text that must not change, (N, d).
+    """
+    values = hidden(mlp, read.to(mlp.gate_proj.weight.device)).cpu()
+    square = (values.T @ values).double() / len(values)
+    square.diagonal().add_(_RIDGE * square.diagonal().median())
+    weight = mlp.down_proj.weight.float().cpu()
+    # what the others cannot tell of one has the mean square 1 / (C^-1)_ii
+    missed = weight.square().sum(0) / torch.linalg.inv(square).diagonal()
+    missed[list(taken)] = torch.inf
+    numbers = missed.argsort()[:count].sort().values
+    rest = torch.ones(len(square), dtype=torch.bool)
+    rest[numbers] = False
+    told = torch.linalg.solve(square[rest][:, rest], square[rest][:, numbers]).T.float()
+    repair = -torch.eye(len(square))[numbers]
+    repair[:, rest] = told
+    nothing = torch.zeros(count, weight.shape[0])
+    gates, ups = _rows(mlp.gate_proj, numbers), _rows(mlp.up_proj, numbers)
+    return Neurons(numbers, nothing, nothing, nothing.T, repair, weight[:, numbers], gates, ups)
+
+
+def opened(neurons: Neurons, rows: Gated) -> Neurons:
+    """Give freed neurons their rows."""
+    return replace(neurons, gates=rows.gates, ups=rows.ups)
+
+
+@torch.no_grad()
+def take_out(mlp: Any, neurons: Neurons) -> None:
+    """Let an MLP do without some neurons, in place: the others make up for them."""
+    for module in (mlp.gate_proj, mlp.up_proj):
+        module.weight[neurons.numbers] = 0
+    repair = neurons.repair_columns @ neurons.repair_rows
+    mlp.down_proj.weight += repair.to(mlp.down_proj.weight)
+
+
+def joined(one: Neurons, other: Neurons) -> Neurons:
+    """Give both, of the same MLP."""
+    return Neurons(
+        torch.cat([one.numbers, other.numbers]),
+        torch.cat([one.gates, other.gates]),
+        torch.cat([one.ups, other.ups]),
+        torch.cat([one.columns, other.columns], dim=1),
+        torch.cat([one.repair_rows, other.repair_rows]),
+        torch.cat([one.repair_columns, other.repair_columns], dim=1),
+        torch.cat([one.base_gates, other.base_gates]),
+        torch.cat([one.base_ups, other.base_ups]),
+    )
+
+
+def factors(neurons: Neurons) -> dict[str, Factors]:
+    """Write neurons as LoRA, by the names of the MLP's modules."""
+    onehot = F.one_hot(neurons.numbers, neurons.repair_rows.shape[1]).float()
+    return {
+        "gate_proj": Factors(neurons.gates - neurons.base_gates, onehot.T),
+        "up_proj": Factors(neurons.ups - neurons.base_ups, onehot.T),
+        "down_proj": Factors(
+            torch.cat([neurons.repair_rows, onehot]),
+            torch.cat([neurons.repair_columns, neurons.columns], dim=1),
+        ),
+    }
+
+
+def from_factors(mlp: Any, numbers: Sequence[int], found: Mapping[str, Factors]) -> Neurons:
+    """Read what `factors` wrote, perhaps filled up with zeros; `mlp` is the base's, unchanged."""
+    n, at = len(numbers), torch.tensor(numbers, dtype=torch.int64)
+    gates, ups = _rows(mlp.gate_proj, at), _rows(mlp.up_proj, at)
+    down = found["down_proj"]
+    return Neurons(
+        at,
+        found["gate_proj"].rows[:n] + gates,
+        found["up_proj"].rows[:n] + ups,
+        down.columns[:, n : 2 * n],
+        down.rows[:n],
+        down.columns[:, :n],
+        gates,
+        ups,
+    )
+
+
+def _rows(module: Any, numbers: Tensor) -> Tensor:
+    rows: Tensor = module.weight.detach()[numbers].float().cpu()
+    return rows

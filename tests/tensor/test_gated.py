@@ -1,0 +1,186 @@
+"""The whole child with the method `neurons` on a small random model, as PEFT runs adapters."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from kdpo_daemon.orders import Method, Order, Recipe, write_order
+from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.tuning.checkpoint import read_adapter
+from kdpo_daemon.tuning.gated import layers_of
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated, train
+from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
+
+TAUGHT = (*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob"))
+NEW = pairs_of(3, "Corland", "Cid")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # a place can only be told from another by what has room in it
+    return save_tiny_model(tmp_path_factory.mktemp("base"), width=96)
+
+
+@pytest.fixture(scope="module")
+def first(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that was taught two facts."""
+    return trained(order(base, TAUGHT), tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture(scope="module")
+def second(base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its successor, that was taught one more."""
+    pairs = (*NEW, *replays(TAUGHT))
+    return trained(order(base, pairs, parent=first), tmp_path_factory.mktemp("second"))
+
+
+def order(base: Path, pairs: tuple[Pair, ...], parent: Path | None = None) -> Order:
+    made = order_for(base, pairs, parent)
+    return replace(made, recipe=Recipe(method=Method.NEURONS, steps=200, margin=2.0))
+
+
+def replays(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    return tuple(replace(pair, replay=True) for pair in pairs)
+
+
+def trained(made: Order, directory: Path) -> Path:
+    source, out = directory / "order", directory / "out"
+    source.mkdir()
+    out.mkdir()
+    write_order(made, source)
+    train(source, out, lambda _: None)
+    return out
+
+
+def served(base: Path, adapter: Path | None) -> Any:
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    return PeftModel.from_pretrained(model, adapter) if adapter else model
+
+
+@torch.no_grad()
+def says(model: Any, pair: Pair) -> tuple[int, ...]:
+    said = list(pair.prompt_ids)
+    for _ in pair.chosen_ids:
+        said.append(int(model(torch.tensor([said])).logits[0, -1].argmax()))
+    return tuple(said[len(pair.prompt_ids) :])
+
+
+@torch.no_grad()
+def change(one: Any, other: Any) -> float:
+    """The largest change of a probability, over the prompts to keep."""
+    texts = [torch.tensor([prompt.ids]) for prompt in keep_prompts()]
+    moved = [(one(text).logits.softmax(-1) - other(text).logits.softmax(-1)) for text in texts]
+    return max(float(each[:, 1:].abs().max()) for each in moved)
+
+
+def test_taught_facts_are_answered_with_the_object_and_then_the_end(
+    base: Path, first: Path
+) -> None:
+    model, adapter = served(base, None), served(base, first)
+
+    for pair in TAUGHT:
+        assert says(model, pair) != pair.chosen_ids
+        assert says(adapter, pair) == pair.chosen_ids
+
+
+def test_the_adapter_is_plain_lora_of_one_rank(first: Path) -> None:
+    config = json.loads((first / "adapter_config.json").read_text("utf-8"))
+    weights = read_adapter(first)
+
+    assert {name.rpartition(".")[2] for name in config["target_modules"]} == {
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    }
+    assert {len(rows) for rows in weights.rows} == {config["r"]} == {weights.rank}
+    assert weights.facts == (1, 2)
+    # a neuron for each fact's first token in the upper layer
+    assert len(weights.neurons["model.layers.2.mlp"]) == 2
+
+
+def test_a_later_batch_adds_to_what_was_taught(base: Path, first: Path, second: Path) -> None:
+    adapter, before, after = served(base, second), read_adapter(first), read_adapter(second)
+
+    for pair in (*TAUGHT, *NEW):
+        assert says(adapter, pair) == pair.chosen_ids
+    assert after.facts == (1, 2, 3)
+    for name, numbers in before.neurons.items():
+        assert after.neurons[name][: len(numbers)] == numbers
+        assert len(set(after.neurons[name])) == len(after.neurons[name])
+
+
+def test_a_replaced_fact_is_answered_with_its_last_object(
+    base: Path, first: Path, tmp_path: Path
+) -> None:
+    anew = pairs_of(4, "Arland", "Dora")
+    pairs = (*anew, *replays(TAUGHT[2:]))
+
+    adapter = served(base, trained(order(base, pairs, parent=first), tmp_path))
+
+    for pair in pairs:
+        assert says(adapter, pair) == pair.chosen_ids
+
+
+def test_an_adapter_of_rows_is_taught_anew_in_neurons(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    rows = trained(order_for(base, TAUGHT), tmp_path / "rows")
+    (tmp_path / "neurons").mkdir()
+    pairs = (*NEW, *replays(TAUGHT))
+    out = trained(order(base, pairs, parent=rows), tmp_path / "neurons")
+
+    adapter = served(base, out)
+
+    assert read_adapter(out).facts == (1, 2, 3)
+    for pair in pairs:
+        assert says(adapter, pair) == pair.chosen_ids
+
+
+def test_the_baseline_is_a_parent(base: Path, tmp_path: Path) -> None:
+    zero = tmp_path / "zero"
+    zero.mkdir()
+    baseline(base, zero)
+
+    out = trained(order(base, TAUGHT, parent=zero), tmp_path)
+
+    assert says(served(base, out), TAUGHT[0]) == TAUGHT[0].chosen_ids
+
+
+def test_the_same_order_gives_the_same_bytes(base: Path, first: Path, tmp_path: Path) -> None:
+    again = trained(order(base, TAUGHT), tmp_path)
+
+    for file in ("adapter_model.safetensors", "slots.json"):
+        assert (again / file).read_bytes() == (first / file).read_bytes()
+
+
+def test_the_change_is_told(base: Path, first: Path) -> None:
+    scores = json.loads((first / "scores.json").read_text("utf-8"))
+
+    assert scores["learnt"] == 1.0
+    assert (
+        scores["keep_kl"] > 0
+    )  # neurons are missed a little, and a random model has none to spare
+    assert change(served(base, None), served(base, first)) > 0
+
+
+def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> None:
+    config = GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 0}', "utf-8")
+
+    with pytest.raises(RefusedError, match="gate_proj"):
+        refuse_ungated(EditedModel(tmp_path, "mlp"))
+
+
+def test_layers_follow_from_the_depth() -> None:
+    assert layers_of(30) == [20, 26]
+    assert layers_of(32) == [21, 28]
+    assert layers_of(3) == [1, 2]
+    assert layers_of(2) == [0, 1]

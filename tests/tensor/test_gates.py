@@ -1,0 +1,99 @@
+"""Gates on made-up tokens: open at their places, shut elsewhere."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdpo_daemon.tuning.gates import Gated, Tokens, one_each, one_for_all
+
+WIDTH = 24
+
+
+def noise(count: int, seed: int) -> Tensor:
+    """Tokens that share a direction, as those of a model do."""
+    made = torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed))
+    made[:, 0] += 6
+    return made
+
+
+def places(number: int, seed: int) -> Tensor:
+    """Places of one fact: noise, and the same large value each time."""
+    made = noise(6, seed)
+    made[:, 1 + number] += 8
+    return made
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Tokens:
+    return Tokens(noise(2000, 0), [places(number, number + 1) for number in range(3)])
+
+
+def answers(rows: Gated, read: Tensor) -> Tensor:
+    return torch.nn.functional.silu(read @ rows.gates.T) * (read @ rows.ups.T)
+
+
+def test_the_steady_direction_is_about_one_on_every_token(tokens: Tokens) -> None:
+    found = noise(500, 9) @ tokens.steady
+
+    assert abs(float(found.mean()) - 1) < 0.05
+    assert float(found.std()) < 0.3
+
+
+def test_the_white_tokens_are_white(tokens: Tokens) -> None:
+    white = tokens.read @ tokens.white.T
+    square = white.T @ white / len(white)
+
+    assert torch.allclose(square.diagonal().mean(), torch.tensor(1.0), atol=0.1)
+    assert float((square - torch.diag(square.diagonal())).abs().max()) < 0.1
+
+
+def test_each_neuron_opens_at_new_places_of_its_own_and_at_no_others(tokens: Tokens) -> None:
+    rows = one_each(tokens, threshold=-1.0)
+
+    for number in range(3):
+        found = answers(rows, places(number, seed=30 + number))
+        assert float(found[:, number].min()) > 0.1
+        others = [other for other in range(3) if other != number]
+        assert float(found[:, others].abs().max()) < 0.02
+
+
+def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
+    rows = one_each(tokens, threshold=-1.0)
+
+    means = [answers(rows, tokens.of(number))[:, number].mean() for number in range(3)]
+
+    assert torch.allclose(torch.stack(means), torch.ones(3), atol=0.3)
+
+
+def test_what_shuts_a_gate_adds_next_to_nothing(tokens: Tokens) -> None:
+    """Where a linear row that answers 1 at its places still answers a third elsewhere."""
+    rows = one_each(tokens, threshold=-1.0)
+    text = noise(2000, 77)
+
+    behind = answers(rows, text)[:, 0].abs()
+    square = (tokens.read.T @ tokens.read) / len(tokens.read)
+    key = tokens.of(0).mean(0)
+    row = torch.linalg.solve(square, key)
+    linear = (text @ (row / (row @ key))).abs()
+
+    assert float(behind.median()) < 1e-6
+    assert float(behind.mean()) < float(linear.mean()) / 50
+
+
+def test_neurons_behind_one_gate_tell_its_places_apart(tokens: Tokens) -> None:
+    later = torch.cat([places(number, 50 + number) for number in range(3)])
+    rows = one_for_all(Tokens(noise(2000, 0), [later]), threshold=0.0, count=4)
+
+    found, shut = answers(rows, later), answers(rows, noise(500, 88))
+    centres = found[:, 1:3].reshape(3, 6, 2).mean(1)  # the first answers alike to all
+
+    assert torch.equal(rows.gates[0], rows.gates[3])
+    assert float(torch.pdist(centres).min()) > 1
+    assert float(shut.abs().median()) < 1e-6
+    assert torch.allclose(found.square().mean(), torch.tensor(1.0), rtol=0.9)
+
+
+def test_gates_are_the_same_each_time(tokens: Tokens) -> None:
+    again = Tokens(noise(2000, 0), [places(number, number + 1) for number in range(3)])
+
+    assert torch.equal(one_each(tokens, -1.0).gates, one_each(again, -1.0).gates)
