@@ -163,7 +163,7 @@ def test_the_same_order_gives_the_same_bytes(base: Path, first: Path, tmp_path: 
 def test_the_change_is_told(base: Path, first: Path) -> None:
     scores = json.loads((first / "scores.json").read_text("utf-8"))
 
-    assert scores["learnt"] == 1.0
+    assert scores["accuracy"] == 1.0
     assert (
         scores["keep_kl"] > 0
     )  # neurons are missed a little, and a random model has none to spare
