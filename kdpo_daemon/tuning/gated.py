@@ -148,9 +148,10 @@ def learn(
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
     grown = dict(before.neurons) if before else {}
     if wanted:
-        for index, gates in enumerate(_gates(model, lessons, seen.tokens(), wanted)):
+        text = seen.tokens()
+        for index, gates in enumerate(_gates(model, lessons, text, wanted)):
             name = model.module_names[model.edited[index]]
-            made = _plant(model, index, seen.tokens()[index], gates, grown.get(name))
+            made = _plant(model, index, text[index], gates, grown.get(name))
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     state = _fit(model, lessons, order.recipe, order.seed, on_step)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])

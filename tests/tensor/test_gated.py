@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from kdpo_daemon.orders import Method, Order, Recipe, write_order
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning.checkpoint import read_adapter
-from kdpo_daemon.tuning.gated import layers_of
+from kdpo_daemon.tuning.gated import Seen, layers_of, read_aloud
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated, train
 from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
@@ -168,6 +168,21 @@ def test_the_change_is_told(base: Path, first: Path) -> None:
         scores["keep_kl"] > 0
     )  # neurons are missed a little, and a random model has none to spare
     assert change(served(base, None), served(base, first)) > 0
+
+
+def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
+    def seen() -> list[torch.Tensor]:
+        torch.manual_seed(5)
+        model, found = EditedModel(base, "mlp"), Seen()
+        model.edit([model.module_names[layer] for layer in layers_of(3)])
+        read_aloud(model, found)
+        return found.tokens()
+
+    lower, upper = seen()
+
+    # most are said by one text alone; of what several begin with, a token counts once
+    assert 192 * 60 < len(lower) == len(upper) <= 192 * 65
+    assert torch.equal(lower, seen()[0])
 
 
 def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> None:
