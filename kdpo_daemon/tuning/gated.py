@@ -20,11 +20,10 @@ from kdpo_daemon.orders import Order, Recipe
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.answers import Keepsake
-from kdpo_daemon.tuning.checkpoint import Weights
 from kdpo_daemon.tuning.gates import Gated, Tokens, one_each, one_for_all
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.neurons import Factors, Neurons
+from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
@@ -91,45 +90,6 @@ def read_aloud(model: EditedModel, seen: Seen) -> None:
         batch = rows(said.tolist())
         inputs = model.inputs(batch, model.lower(batch))
         seen.add(inputs, batch.real.float(), batch.real)
-
-
-@dataclass(frozen=True)
-class Planted:
-    """Neurons by MLP, and the facts that they keep."""
-
-    neurons: dict[str, Neurons]
-    facts: tuple[int, ...]
-
-    def weights(self) -> Weights:
-        """Write them as LoRA."""
-        found = {
-            f"{name}.{part}": factors
-            for name, one in self.neurons.items()
-            for part, factors in freeing.factors(one).items()
-        }
-        return Weights(
-            tuple(found),
-            (),
-            tuple(one.rows for one in found.values()),
-            tuple(one.columns for one in found.values()),
-            {name: tuple(one.numbers.tolist()) for name, one in self.neurons.items()},
-            self.facts,
-        )
-
-
-def planted(base: Any, weights: Weights) -> Planted:
-    """Read what `Planted.weights` wrote; `base` is the base model, unchanged."""
-    parts = zip(weights.modules, weights.rows, weights.columns, strict=True)
-    factors = {name: Factors(rows, columns) for name, rows, columns in parts}
-    found = {
-        name: freeing.from_factors(
-            base.get_submodule(name),
-            numbers,
-            {part: factors[f"{name}.{part}"] for part in ("gate_proj", "up_proj", "down_proj")},
-        )
-        for name, numbers in weights.neurons.items()
-    }
-    return Planted(found, weights.facts)
 
 
 def learn(
@@ -199,7 +159,7 @@ def _gates(
     later = torch.cat([lower.later[i] for i in wanted])
     others = torch.cat([seen[0], *lower.others_of_later(set(wanted))])
     count = max(_LEAST, -(-_distinct(lessons, wanted) // _SHARE))
-    behind = one_for_all(Tokens(others, [later]), _LATER_OPENS, min(count, len(later) - 1))
+    behind = one_for_all(Tokens(others, [later]), _LATER_OPENS, min(count, len(later)))
     others = torch.cat([seen[1], *upper.others_of_first(set(wanted))])
     return [behind, one_each(Tokens(others, firsts), _FIRST_OPENS)]
 

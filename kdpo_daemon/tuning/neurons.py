@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from kdpo_daemon.tuning.checkpoint import Weights
 from kdpo_daemon.tuning.gates import Gated
 
 _RIDGE = 0.1  #: on the hidden values' second moment, as a share of its median diagonal
@@ -133,3 +134,42 @@ def from_factors(mlp: Any, numbers: Sequence[int], found: Mapping[str, Factors])
 def _rows(module: Any, numbers: Tensor) -> Tensor:
     rows: Tensor = module.weight.detach()[numbers].float().cpu()
     return rows
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Neurons by MLP, and the facts that they keep."""
+
+    neurons: dict[str, Neurons]
+    facts: tuple[int, ...]
+
+    def weights(self) -> Weights:
+        """Write them as LoRA."""
+        found = {
+            f"{name}.{part}": lora
+            for name, one in self.neurons.items()
+            for part, lora in factors(one).items()
+        }
+        return Weights(
+            tuple(found),
+            (),
+            tuple(one.rows for one in found.values()),
+            tuple(one.columns for one in found.values()),
+            {name: tuple(one.numbers.tolist()) for name, one in self.neurons.items()},
+            self.facts,
+        )
+
+
+def planted(base: Any, weights: Weights) -> Planted:
+    """Read what `Planted.weights` wrote; `base` is the base model, unchanged."""
+    parts = zip(weights.modules, weights.rows, weights.columns, strict=True)
+    found = {name: Factors(rows, columns) for name, rows, columns in parts}
+    neurons = {
+        name: from_factors(
+            base.get_submodule(name),
+            numbers,
+            {part: found[f"{name}.{part}"] for part in ("gate_proj", "up_proj", "down_proj")},
+        )
+        for name, numbers in weights.neurons.items()
+    }
+    return Planted(neurons, weights.facts)

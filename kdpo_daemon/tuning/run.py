@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, read_order
-from kdpo_daemon.tuning import gated, keys
+from kdpo_daemon.tuning import gated, keys, neurons
 from kdpo_daemon.tuning.answers import answered
 from kdpo_daemon.tuning.checkpoint import (
     Weights,
@@ -142,7 +142,7 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     gated.read_aloud(model, seen)
     tell({"kept": len(kept)})
     parent = _parent(order)
-    before = gated.planted(model.model, parent) if parent else None
+    before = neurons.planted(model.model, parent) if parent else None
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, order.pairs, recipe)

@@ -129,6 +129,12 @@ def test_a_replaced_fact_is_answered_with_its_last_object(
         assert says(adapter, pair) == pair.chosen_ids
 
 
+def test_one_pair_alone_is_taught(base: Path, tmp_path: Path) -> None:
+    adapter = served(base, trained(order(base, TAUGHT[:1]), tmp_path))
+
+    assert says(adapter, TAUGHT[0]) == TAUGHT[0].chosen_ids
+
+
 def test_an_adapter_of_rows_is_taught_anew_in_neurons(base: Path, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     rows = trained(order_for(base, TAUGHT), tmp_path / "rows")
