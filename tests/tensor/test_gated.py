@@ -149,6 +149,20 @@ def test_an_adapter_of_rows_is_taught_anew_in_neurons(base: Path, tmp_path: Path
         assert says(adapter, pair) == pair.chosen_ids
 
 
+def test_an_adapter_of_neurons_is_taught_anew_in_rows(
+    base: Path, first: Path, tmp_path: Path
+) -> None:
+    pairs = (*NEW, *replays(TAUGHT))
+    made = order_for(base, pairs, parent=first)
+
+    out = trained(made, tmp_path)
+
+    assert read_adapter(out).neurons == {}
+    assert len(read_adapter(out).slots) == 6
+    for pair in pairs:
+        assert says(served(base, out), pair) == pair.chosen_ids
+
+
 def test_the_baseline_is_a_parent(base: Path, tmp_path: Path) -> None:
     zero = tmp_path / "zero"
     zero.mkdir()
