@@ -30,7 +30,7 @@ class Method(StrEnum):
 class Recipe:
     """How to train.  Everything that shapes the adapter, apart from the order's pairs."""
 
-    #: where the facts are kept; an adapter's successors are made the same way
+    #: where the facts are kept; where the version before did otherwise, all are taught anew
     method: Method = Method.ROWS
     #: the edited modules are those whose name ends so
     target_module: str = "mlp.down_proj"

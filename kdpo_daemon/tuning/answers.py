@@ -1,7 +1,7 @@
 """What the model says by itself: greedy answers to prompts, and all that is seen on the way.
 
 One pass gives the answers that must be kept, what the model held likely along them, the hidden
-states that later steps start from, and the second moment of what the edited modules read.
+states that later steps start from; what the edited modules read is told to a listener.
 """
 
 from collections.abc import Callable, Sequence

@@ -139,8 +139,7 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     # what is kept is the base's own word, so that drift does not add up over batches
     seen, prompts = gated.Seen(), _kept_prompts(order)
     kept = answered(model, prompts, recipe.keep_tokens, seen, lambda done: tell({"kept": done}))
-    gated.read_aloud(model, seen)
-    tell({"kept": len(kept)})
+    gated.read_aloud(model, seen, lambda: tell({"kept": len(kept)}))
     parent = _parent(order)
     before = neurons.planted(model.model, parent) if parent else None
     if before:

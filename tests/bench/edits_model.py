@@ -1,10 +1,16 @@
-"""The tiny model as a chat model, and a plan of two facts about it."""
+"""The tiny model as a chat model, a plan of two facts about it, and runs of it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from kdpo_daemon.bench.edits.general import General, MinimalPair
-from kdpo_daemon.bench.edits.plan import Plan
+from kdpo_daemon.bench.edits.plan import Plan, Work
 from kdpo_daemon.bench.edits.records import Question, Record
+from kdpo_daemon.bench.edits.rivals.work import run
+from kdpo_daemon.bench.edits.settings import BASE, RIVALS, RivalSettings
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.records.teaching import Form, Prompt
 from tests.tiny_model import save_tiny_model
@@ -65,3 +71,35 @@ def tiny_plan(model: Path, batch: int = 2) -> Plan:
             known=(Question(completion("The capital of Forland is"), ("Finn",)),),
         ),
     )
+
+
+class _CutError(Exception):
+    """The run is cut off here."""
+
+
+def silent(_doing: str, _done: int, _of: int) -> None:
+    """Tell nobody."""
+
+
+def begun(plan: Plan, directory: Path, rivals: Mapping[str, RivalSettings]) -> Work:
+    """A run whose base model was asked."""
+    work = Work(directory)
+    chosen = {name: replace(RIVALS[name], settings=one) for name, one in rivals.items()}
+    work.begin(plan, chosen)
+    run(work, BASE, silent)
+    return work
+
+
+def cut_at_the_second_batch(work: Work, name: str, questions: int) -> None:
+    """Run a rival until the second batch is taught, when so many questions are asked of all."""
+
+    def stop(doing: str, _done: int, of: int) -> None:
+        if doing == "asking all facts so far" and of == questions:
+            raise _CutError
+
+    with pytest.raises(_CutError):
+        run(work, name, stop)
+
+
+def scores_of(work: Work, name: str) -> dict[str, float]:
+    return {one.name: one.value for one in work.scores(name) or ()}

@@ -1,6 +1,5 @@
 """`adalora` on a random model: what its schedule leaves, and what it teaches."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,18 @@ from kdpo_daemon.bench.edits.rivals.adalora import AdaLora, from_orthogonal
 from kdpo_daemon.bench.edits.rivals.editor import Bench, cross_entropy, lessons_of
 from kdpo_daemon.bench.edits.rivals.model import Model
 from kdpo_daemon.bench.edits.rivals.work import run
-from kdpo_daemon.bench.edits.settings import BASE, RIVALS, AdaLoraSettings
-from tests.bench.edits_model import record, save_tiny_chat_model, tiny_plan
+from kdpo_daemon.bench.edits.settings import AdaLoraSettings
+from tests.bench import edits_model
+from tests.bench.edits_model import (
+    cut_at_the_second_batch,
+    record,
+    save_tiny_chat_model,
+    scores_of,
+    silent,
+    tiny_plan,
+)
 
 SETTINGS = AdaLoraSettings(rank=4, first_rank=6, rate=5e-2, epochs=60)
-
-
-class CutError(Exception):
-    """The run is cut off here."""
-
-
-def silent(_doing: str, _done: int, _of: int) -> None:
-    """Tell nobody."""
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +30,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begun(base: Path, directory: Path, batch: int = 2) -> Work:
-    """A run whose base model was asked."""
-    work = Work(directory)
-    rival = replace(RIVALS["adalora"], settings=SETTINGS)
-    work.begin(tiny_plan(base, batch), {"adalora": rival})
-    run(work, BASE, silent)
-    return work
-
-
-def scores_of(work: Work) -> dict[str, float]:
-    return {one.name: one.value for one in work.scores("adalora") or ()}
+    return edits_model.begun(tiny_plan(base, batch), directory, {"adalora": SETTINGS})
 
 
 def test_what_is_taught_is_answered_in_both_forms(base: Path, tmp_path: Path) -> None:
@@ -48,7 +38,7 @@ def test_what_is_taught_is_answered_in_both_forms(base: Path, tmp_path: Path) ->
 
     run(work, "adalora", silent)
 
-    found = scores_of(work)
+    found = scores_of(work, "adalora")
     assert found["efficacy_completion"] == found["efficacy_chat"] == found["forced_edit"] == 1
 
 
@@ -112,14 +102,9 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(base: Path, tmp_path:
     run(whole, "adalora", silent)
     cut = begun(base, tmp_path / "cut", batch=1)
 
-    def until_the_second_batch_is_asked(doing: str, done: int, of: int) -> None:
-        if doing == "asking all facts so far" and of == 4:
-            raise CutError
-
-    with pytest.raises(CutError):
-        run(cut, "adalora", until_the_second_batch_is_asked)
+    cut_at_the_second_batch(cut, "adalora", 4)
     run(cut, "adalora", silent)
 
     states = [one.state("adalora", 2) / "weights.safetensors" for one in (whole, cut)]
     assert states[0].read_bytes() == states[1].read_bytes()
-    assert scores_of(cut) == scores_of(whole)
+    assert scores_of(cut, "adalora") == scores_of(whole, "adalora")

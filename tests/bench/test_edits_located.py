@@ -20,15 +20,22 @@ from kdpo_daemon.bench.edits.rivals.spots import (
 )
 from kdpo_daemon.bench.edits.rivals.work import run
 from kdpo_daemon.bench.edits.settings import (
-    BASE,
-    RIVALS,
     AlphaEditSettings,
     MemitSettings,
     RivalSettings,
     RomeSettings,
 )
 from kdpo_daemon.records.teaching import Form, Prompt
-from tests.bench.edits_model import completion, record, save_tiny_chat_model, tiny_plan
+from tests.bench import edits_model
+from tests.bench.edits_model import (
+    completion,
+    cut_at_the_second_batch,
+    record,
+    save_tiny_chat_model,
+    scores_of,
+    silent,
+    tiny_plan,
+)
 from tests.tiny_model import ids
 
 #: Values that suit a model of three layers with large random weights.
@@ -39,14 +46,6 @@ SETTINGS: dict[str, RivalSettings] = {
         layers=(0.0, 0.4), rate=0.5, clamp=4.0, decay=1e-3, steps=60, damping=0.01
     ),
 }
-
-
-class CutError(Exception):
-    """The run is cut off here."""
-
-
-def silent(_doing: str, _done: int, _of: int) -> None:
-    """Tell nobody."""
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +76,7 @@ def plan_of(base: Path, batch: int) -> Plan:
 
 
 def begun(base: Path, directory: Path, name: str, batch: int = 2) -> Work:
-    """A run whose base model was asked."""
-    work = Work(directory)
-    work.begin(plan_of(base, batch), {name: replace(RIVALS[name], settings=SETTINGS[name])})
-    run(work, BASE, silent)
-    return work
-
-
-def scores_of(work: Work, name: str) -> dict[str, float]:
-    return {one.name: one.value for one in work.scores(name) or ()}
+    return edits_model.begun(plan_of(base, batch), directory, {name: SETTINGS[name]})
 
 
 # ---------------------------------------------------------------- where subjects end
@@ -278,12 +269,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     run(whole, name, silent)
     cut = begun(base, tmp_path / "cut", name, batch=1)
 
-    def until_the_second_batch_is_asked(doing: str, done: int, of: int) -> None:
-        if doing == "asking all facts so far" and of == 2:
-            raise CutError
-
-    with pytest.raises(CutError):
-        run(cut, name, until_the_second_batch_is_asked)
+    cut_at_the_second_batch(cut, name, 2)
     run(cut, name, silent)
 
     states = [(one.state(name, 2) / "weights.safetensors").read_bytes() for one in (whole, cut)]

@@ -29,7 +29,16 @@ from kdpo_daemon.bench.edits.settings import (
 )
 from kdpo_daemon.orders import Recipe
 from kdpo_daemon.records.teaching import Form, Prompt
-from tests.bench.edits_model import completion, record, save_tiny_chat_model, tiny_plan
+from tests.bench import edits_model
+from tests.bench.edits_model import (
+    completion,
+    cut_at_the_second_batch,
+    record,
+    save_tiny_chat_model,
+    scores_of,
+    silent,
+    tiny_plan,
+)
 from tests.tiny_model import END, ids
 
 FINE_TUNE = FineTuneSettings(rate=2e-2, steps=80)
@@ -44,14 +53,6 @@ SETTINGS: dict[str, RivalSettings] = {
 }
 
 
-class CutError(Exception):
-    """The run is cut off here."""
-
-
-def silent(_doing: str, _done: int, _of: int) -> None:
-    """Tell nobody."""
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_chat_model(tmp_path_factory.mktemp("base"))
@@ -63,19 +64,8 @@ def model(base: Path) -> Model:
 
 
 def begun(base: Path, directory: Path, names: Sequence[str], batch: int = 2) -> Work:
-    """A run whose base model was asked."""
-    work = Work(directory)
-    rivals = {
-        name: replace(RIVALS[name], settings=SETTINGS.get(name, RIVALS[name].settings))
-        for name in names
-    }
-    work.begin(tiny_plan(base, batch), rivals)
-    run(work, BASE, silent)
-    return work
-
-
-def scores_of(work: Work, name: str) -> dict[str, float]:
-    return {one.name: one.value for one in work.scores(name) or ()}
+    rivals = {name: SETTINGS.get(name, RIVALS[name].settings) for name in names}
+    return edits_model.begun(tiny_plan(base, batch), directory, rivals)
 
 
 # ---------------------------------------------------------------- what is asked
@@ -232,12 +222,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     run(whole, name, silent)
     cut = begun(base, tmp_path / "cut", [name], batch=1)
 
-    def until_the_second_batch_is_asked(doing: str, done: int, of: int) -> None:
-        if doing == "asking all facts so far" and of == 4:
-            raise CutError
-
-    with pytest.raises(CutError):
-        run(cut, name, until_the_second_batch_is_asked)
+    cut_at_the_second_batch(cut, name, 4)
     first = (cut.of(name) / "batch-1.json").read_bytes()
     run(cut, name, silent)
 

@@ -11,12 +11,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from kdpo_daemon.orders import Method, Order, Recipe, write_order
+from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gated import Seen, layers_of, read_aloud
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated, train
+from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated
+from tests.tensor.child import trained
 from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
 
 TAUGHT = (*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob"))
@@ -49,15 +50,6 @@ def order(base: Path, pairs: tuple[Pair, ...], parent: Path | None = None) -> Or
 
 def replays(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(replace(pair, replay=True) for pair in pairs)
-
-
-def trained(made: Order, directory: Path) -> Path:
-    source, out = directory / "order", directory / "out"
-    source.mkdir()
-    out.mkdir()
-    write_order(made, source)
-    train(source, out, lambda _: None)
-    return out
 
 
 def served(base: Path, adapter: Path | None) -> Any:
@@ -191,17 +183,20 @@ def test_the_change_is_told(base: Path, first: Path) -> None:
 
 
 def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
+    told: list[int] = []
+
     def seen() -> list[torch.Tensor]:
         torch.manual_seed(5)
         model, found = EditedModel(base, "mlp"), Seen()
         model.edit([model.module_names[layer] for layer in layers_of(3)])
-        read_aloud(model, found)
+        read_aloud(model, found, lambda: told.append(len(found.tokens()[0])))
         return found.tokens()
 
     lower, upper = seen()
 
     # most are said by one text alone; of what several begin with, a token counts once
     assert 192 * 60 < len(lower) == len(upper) <= 192 * 65
+    assert 0 < told[0] < told[-1] == len(lower)  # a sign of life after some of them, not all
     assert torch.equal(lower, seen()[0])
 
 

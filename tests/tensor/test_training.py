@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import AdapterError, TuningError
-from kdpo_daemon.orders import Order, Recipe, write_order
+from kdpo_daemon.orders import Recipe, write_order
 from kdpo_daemon.records.teaching import Form, Pair
 from kdpo_daemon.tuning.__main__ import REFUSED, main
 from kdpo_daemon.tuning.checkpoint import read_adapter
@@ -18,6 +18,7 @@ from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.run import RefusedError, baseline, edited_layers, train
+from tests.tensor.child import trained
 from tests.tiny_model import END, ids, order_for, pairs_of, save_tiny_model
 
 TAUGHT = (*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob"))
@@ -32,15 +33,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that was taught two facts."""
     return trained(order_for(base, TAUGHT), tmp_path_factory.mktemp("first"))
-
-
-def trained(order: Order, directory: Path) -> Path:
-    source, out = directory / "order", directory / "out"
-    source.mkdir()
-    out.mkdir()
-    write_order(order, source)
-    train(source, out, lambda _: None)
-    return out
 
 
 def answers(base: Path, adapter: Path | None, pair: Pair) -> tuple[int, ...]:

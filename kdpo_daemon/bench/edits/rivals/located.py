@@ -7,6 +7,7 @@ put before the prompts, and C is taken over a few thousand tokens of the model's
 general prompts that do not judge; it is taken once, before the first batch, and not timed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,7 +103,7 @@ class Rome(Written):
         return refused
 
 
-class Spread(Written):
+class Spread(Written, ABC):
     """What MEMIT and AlphaEdit share: a batch at once, what is lacking shared among layers.
 
     What should leave the highest layer is searched once; each layer from below brings an equal
@@ -133,9 +134,9 @@ class Spread(Written):
             self.add(linear, self.change(place, part.T.double(), into.T.double()))
         return refused
 
+    @abstractmethod
     def change(self, place: int, residuals: Tensor, keys: Tensor) -> Tensor:
         """Give the change of one module's weight.  (O, N), (I, N) -> (O, I)."""
-        raise NotImplementedError
 
 
 class Memit(Spread):

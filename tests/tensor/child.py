@@ -1,0 +1,15 @@
+"""The training child in this process: an order in, an adapter out."""
+
+from pathlib import Path
+
+from kdpo_daemon.orders import Order, write_order
+from kdpo_daemon.tuning.run import train
+
+
+def trained(order: Order, directory: Path) -> Path:
+    source, out = directory / "order", directory / "out"
+    source.mkdir()
+    out.mkdir()
+    write_order(order, source)
+    train(source, out, lambda _: None)
+    return out
