@@ -37,6 +37,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+#: The modules that our adapters act on.
+MLP = ("gate_proj", "up_proj", "down_proj")
+
+
 @dataclass(frozen=True)
 class LocalVllm:
     """What to serve, where, and how large."""
@@ -50,7 +54,7 @@ class LocalVllm:
     max_loras: int = 4  #: adapters in one batch: old, new, candidate, one spare
     max_cpu_loras: int = 8  #: adapters kept in memory
     max_lora_rank: int = 64  #: one of `serving.remedies.MAX_RANKS`
-    lora_modules: tuple[str, ...] = ("down_proj",)  #: where adapters may act; fewer is faster
+    lora_modules: tuple[str, ...] = MLP  #: where adapters may act; fewer is faster
     max_model_len: int = 1024  #: tokens of prompt and answer
     max_num_seqs: int = 160  #: requests in one batch; 160 answer 15 to 22 % faster than 64
     kv_cache_gib: int = 1

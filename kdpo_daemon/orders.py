@@ -20,7 +20,10 @@ MANIFEST = "manifest.json"
 
 
 class Method(StrEnum):
-    """Where an adapter keeps its facts (docs/editing.md)."""
+    """Where an adapter keeps its facts (docs/editing.md).
+
+    Neurons move what is not taught less; rows work in models whose MLPs have no gates too.
+    """
 
     ROWS = "rows"  #: in rows that answer to a fact's places, linear: a little everywhere else too
     NEURONS = "neurons"  #: in neurons of the MLPs that are shut everywhere else
@@ -31,7 +34,7 @@ class Recipe:
     """How to train.  Everything that shapes the adapter, apart from the order's pairs."""
 
     #: where the facts are kept; where the version before did otherwise, all are taught anew
-    method: Method = Method.ROWS
+    method: Method = Method.NEURONS
     #: the edited modules are those whose name ends so
     target_module: str = "mlp.down_proj"
     #: first and last edited layer, as a share of the model's depth

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from kdpo_daemon.model_dir import model_sha256
-from kdpo_daemon.orders import Order, Recipe
+from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Form, KeepPrompt, Pair, Prompt
 
 END = 0
@@ -83,7 +83,9 @@ def order_for(base: Path, pairs: tuple[Pair, ...], parent: Path | None = None) -
         base_dir=base,
         base_sha256=model_sha256(base),
         parent_dir=parent,
-        recipe=Recipe(layers=(1, 2), columns_rate=0.1, keep_weight=0.1, stir_weight=0.1),
+        recipe=Recipe(
+            Method.ROWS, layers=(1, 2), columns_rate=0.1, keep_weight=0.1, stir_weight=0.1
+        ),
         seed=7,
         threads=1,
         pairs=pairs,

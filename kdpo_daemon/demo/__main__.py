@@ -25,16 +25,6 @@ from kdpo_daemon.local_vllm import LocalVllm, free_port, launch, wait
 from kdpo_daemon.records.intake import Trust
 from kdpo_daemon.store import feeds
 
-#: What the gate asks of a model this small where it falls short of the defaults, so that the swap
-#: can be seen: docs/editing.md says what it reaches.  All else is as by default, general_kept too.
-GATE = """
-[gate]
-paraphrase_chat = 0.0
-same_subject_unchanged = 0.4
-same_relation_unchanged = 0.05
-general_unchanged = 0.6
-"""
-
 #: Stages that ask no server: they run while it starts.
 _WITHOUT_SERVER = frozenset({"ingest", "extract", "accept", "baseline"})
 
@@ -85,7 +75,7 @@ concurrency = 160
 [serving]
 alias = "prod"
 adapters = "adapters"
-{GATE}"""
+"""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ class PlanPolicy:
     known_share: float = 0.8  #: a fact answered right in this share of its phrasings is known
     neighbours: int = 4  #: other subjects asked per fact to judge locality
     same_subject: int = 4  #: other questions about the subject asked per fact to judge locality
-    keep_special: int = 100  #: retention prompts about edited subjects and relations, at most
+    keep_special: int = 700  #: retention prompts about edited subjects and relations, at most
     keep_general: int = 400  #: general retention prompts, at most
     max_tokens: int = 24  #: longest answer asked for, in tokens
     max_object_tokens: int = 32  #: a longer object is quarantined, not taught

@@ -1,11 +1,11 @@
 """The method `neurons`: facts behind gates that are shut for everything else.
 
 A fact's first token needs the most care: "the prime minister of Japan is" looks much like the
-same of Korea.  So each fact has a neuron of its own for it, in a layer where subject and question
-have both reached the place of the answer.  What follows, "Takaichi" after "Sanae" and the end
-after that, is easy to tell from all other text: there the facts of a batch share one gate, and a
-few neurons behind it are a linear map that has all of their tokens to say.  Gates are computed
-(`gates`), columns are trained; since a shut gate adds nothing, nothing else has to be kept still.
+same of Korea.  So each fact has a neuron of its own for it, in one of the last layers, where it is
+told best what is asked for.  What follows, "Takaichi" after "Sanae" and the end after that, is
+easier to tell from other text: there the facts of a batch share one gate, and a few neurons behind
+it are a linear map that has all of their tokens to say.  Gates are computed (`gates`), columns and
+what that map reads are trained; since a shut gate adds nothing, nothing else has to be kept still.
 """
 
 import random
@@ -25,20 +25,26 @@ from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.packing import rows
+from kdpo_daemon.tuning.passages import REFRESH
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
-#: Layers of the two kinds of neurons, as shares of the depth.  The first are where chat prompts
-#: have brought the subject to their end (from .77 on in the demo model); the others lie lower,
-#: where neurons are missed less and more layers follow.
-_LATER_AT, _FIRST_AT = 0.69, 0.9
+#: Layers as shares of the depth: of the neurons for later tokens, where their gate stays shut in
+#: ordinary text best; and from which to which those for first tokens lie.  The nearer to the end,
+#: the better these tell what is asked for; the very last is left alone, where a freed neuron is
+#: missed most (docs/editing.md).
+_LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: Later places that share a neuron, and neurons for them at least.
-_SHARE, _LEAST = 8, 4
-#: Adam's step size for columns, as a share of the hidden states' root mean square.
-_RATE = 0.06
+_SHARE, _LEAST = 24, 4
+#: Adam's step size for columns, as a share of the hidden states' root mean square; and for what
+#: neurons of later tokens read, of their own.
+_RATE, _READ_RATE = 0.06, 0.05
 #: Lead in nats over every other token to teach: phrasings never taught open a gate less wide.
 _LEAD = 6.0
+#: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
+#: the gate of later tokens must have seen such names.
+ANSWER = 16
 #: Texts of the model's own, with how many tokens, and how many are said at once.
 _TEXTS, _WORDS, _AT_ONCE = 192, 64, 64
 #: Prompts to keep on which the change is measured at the end.
@@ -46,9 +52,9 @@ _MEASURED = 64
 
 
 def layers_of(depth: int) -> list[int]:
-    """Give the layers whose MLPs are edited, in a model of at least two."""
-    first = max(1, round(_FIRST_AT * (depth - 1)))
-    return [min(first - 1, round(_LATER_AT * (depth - 1))), first]
+    """Give the layers whose MLPs are edited, of two at least; the lowest has the later tokens."""
+    first, last = (max(1, round(at * (depth - 1))) for at in (_FIRST_FROM, _FIRST_TO))
+    return [min(first - 1, round(_LATER_AT * (depth - 1))), *range(first, last + 1)]
 
 
 class Seen:
@@ -111,14 +117,18 @@ def learn(
     grown = dict(before.neurons) if before else {}
     if wanted:
         text = seen.tokens()
-        for index, gates in enumerate(_gates(model, lessons, text, wanted)):
+        for index, gates in _gates(model, lessons, text, wanted).items():
             name = model.module_names[model.edited[index]]
             made = _plant(model, index, text[index], gates, grown.get(name))
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     state = _fit(model, lessons, order.recipe, order.seed, on_step)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
     trained = {
-        name: replace(grown[name], columns=model.columns[index].detach().cpu())
+        name: replace(
+            grown[name],
+            ups=model.rows[index].detach().cpu(),
+            columns=model.columns[index].detach().cpu(),
+        )
         for index, name in enumerate(model.module_names[i] for i in model.edited)
         if name in grown
     }
@@ -150,20 +160,34 @@ def change(model: EditedModel, kept: Sequence[Keepsake], seed: int) -> float:
 
 def _gates(
     model: EditedModel, lessons: Lessons, seen: Sequence[Tensor], wanted: Sequence[int]
-) -> list[Gated]:
-    """Compute the rows of the new neurons: of the lower layer, then of the upper one."""
-    lower, upper = _places(model, lessons)
-    facts = list(dict.fromkeys(lessons.pairs[i].fact_id for i in wanted))
-    firsts = [
-        torch.cat([upper.first[i] for i in wanted if lessons.pairs[i].fact_id == fact])
-        for fact in facts
-    ]
-    later = torch.cat([lower.later[i] for i in wanted])
-    others = torch.cat([seen[0], *lower.others_of_later(set(wanted))])
+) -> dict[int, Gated]:
+    """Compute the rows of the new neurons, by the edited layer's number."""
+    places = _places(model, lessons)
+    later = torch.cat([places[0].later[i] for i in wanted])
+    others = torch.cat([seen[0], *places[0].others_of_later(set(wanted))])
     count = max(_LEAST, -(-_distinct(lessons, wanted) // _SHARE))
-    behind = one_for_all(Tokens(others, [later]), _LATER_OPENS, min(count, len(later)))
-    others = torch.cat([seen[1], *upper.others_of_first(set(wanted))])
-    return [behind, one_each(Tokens(others, firsts), _FIRST_OPENS)]
+    found = {0: one_for_all(Tokens(others, [later]), _LATER_OPENS, min(count, len(later)))}
+    for index, facts in _dealt(model, lessons, wanted).items():
+        here = places[index]
+        firsts = [
+            torch.cat([here.first[i] for i in wanted if lessons.pairs[i].fact_id == fact])
+            for fact in facts
+        ]
+        mine = {i for i in wanted if lessons.pairs[i].fact_id in facts}
+        others = torch.cat([seen[index], *here.others_of_first(mine)])
+        found[index] = one_each(Tokens(others, firsts), _FIRST_OPENS)
+    return found
+
+
+def _dealt(model: EditedModel, lessons: Lessons, wanted: Sequence[int]) -> dict[int, list[int]]:
+    """Deal facts out to the upper edited layers: the next to the layer that has the fewest."""
+    has = {index: len(model.rows[index]) for index in range(1, len(model.edited))}
+    dealt: dict[int, list[int]] = {}
+    for fact in dict.fromkeys(lessons.pairs[i].fact_id for i in wanted):
+        index = min(has, key=has.__getitem__)
+        has[index] += 1
+        dealt.setdefault(index, []).append(fact)
+    return dealt
 
 
 @dataclass(frozen=True)
@@ -239,16 +263,23 @@ def _fit(
     seed: int,
     on_step: Callable[[Step], None],
 ) -> Step:
-    """Train the columns until all is learnt, or for `recipe.steps` steps; gives how it stands."""
+    """Train until all is learnt, or for `recipe.steps` steps; gives how it stands."""
     rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
-    knobs = [one.clone().requires_grad_() for one in model.columns]
-    model.columns[:] = knobs
-    lessons.refresh()  # what was freed since moves keys and values a little
+    columns = [one.clone().requires_grad_() for one in model.columns]
+    read = model.rows[0].clone().requires_grad_()
+    model.columns[:], model.rows[0] = columns, read
     pace = pace_of(lessons, recipe)
-    optimizer = torch.optim.Adam(knobs, lr=_RATE * lessons.passages.power())
+    optimizer = torch.optim.Adam(
+        [
+            {"params": columns, "lr": _RATE * lessons.passages.power()},
+            {"params": read, "lr": _READ_RATE * float(read.detach().square().mean().sqrt())},
+        ]
+    )
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.steps)
     step, loss = 0, 0.0
     for step in range(1, recipe.steps + 1):
+        if step % REFRESH == 1:  # first since what was freed moves keys and values a little
+            lessons.refresh()
         optimizer.zero_grad()
         loss = teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
         optimizer.step()
@@ -258,6 +289,7 @@ def _fit(
             lessons.look()
             if all(lessons.learnt):
                 break
-    model.columns[:] = [one.detach() for one in knobs]
+    model.columns[:] = [one.detach() for one in columns]
+    model.rows[0] = read.detach()
     lessons.look()
     return state_of(step, loss, 0.0, lessons)

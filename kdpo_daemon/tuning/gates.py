@@ -18,7 +18,7 @@ _SHUT = 100.0  #: how much more all that must not open a gate weighs than all th
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
-_AJAR = 1.0  #: log-odds by which a gate is open at each of its places at least
+_AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
 
 
 @dataclass(frozen=True)

@@ -138,10 +138,13 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     model.edit(names)
     # what is kept is the base's own word, so that drift does not add up over batches
     seen, prompts = gated.Seen(), _kept_prompts(order)
-    kept = answered(model, prompts, recipe.keep_tokens, seen, lambda done: tell({"kept": done}))
+    tokens = max(recipe.keep_tokens, gated.ANSWER)
+    kept = answered(model, prompts, tokens, seen, lambda done: tell({"kept": done}))
     gated.read_aloud(model, seen, lambda: tell({"kept": len(kept)}))
     parent = _parent(order)
-    before = neurons.planted(model.model, parent) if parent else None
+    # a parent whose neurons lie in other layers is taught anew, as one of the other method is
+    here = parent is not None and set(parent.neurons) <= set(names)
+    before = neurons.planted(model.model, parent) if parent and here else None
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, order.pairs, recipe)

@@ -27,7 +27,7 @@ from kdpo_daemon.bench.edits.settings import (
     ReleasedSettings,
     RivalSettings,
 )
-from kdpo_daemon.orders import Recipe
+from kdpo_daemon.orders import Method, Recipe
 from kdpo_daemon.records.teaching import Form, Prompt
 from tests.bench import edits_model
 from tests.bench.edits_model import (
@@ -49,7 +49,9 @@ SETTINGS: dict[str, RivalSettings] = {
     "ft-m": FINE_TUNE,
     "locft-bf": FINE_TUNE,
     "kdpo-released": ReleasedSettings(rate=1e-2),
-    "kdpo": Recipe(layers=(1, 2), columns_rate=0.1, keep_weight=0.1, stir_weight=0.1, steps=60),
+    "kdpo": Recipe(
+        Method.ROWS, layers=(1, 2), columns_rate=0.1, keep_weight=0.1, stir_weight=0.1, steps=60
+    ),
 }
 
 

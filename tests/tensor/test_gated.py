@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.tuning import gated
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gated import Seen, layers_of, read_aloud
 from kdpo_daemon.tuning.model import EditedModel
@@ -121,6 +122,56 @@ def test_a_replaced_fact_is_answered_with_its_last_object(
         assert says(adapter, pair) == pair.chosen_ids
 
 
+def test_facts_are_dealt_out_to_the_upper_layers(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gated, "layers_of", lambda _: [0, 1, 2])
+    adapters, pairs, parent = [], TAUGHT, None
+    for name, taught in (("first", TAUGHT), ("second", (*NEW, *replays(TAUGHT)))):
+        (tmp_path / name).mkdir()
+        parent = trained(order(base, taught, parent), tmp_path / name)
+        adapters.append(read_adapter(parent))
+        pairs = taught
+
+    counts = [[len(one) for one in adapter.neurons.values()] for adapter in adapters]
+    assert [one[1:] for one in counts] == [[1, 1], [2, 1]]
+    for pair in pairs:
+        assert says(served(base, parent), pair) == pair.chosen_ids
+
+
+def test_a_parent_with_neurons_in_other_layers_is_not_built_on(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(gated, "layers_of", lambda _: [0, 1])
+        (tmp_path / "other").mkdir()
+        other = trained(order(base, TAUGHT), tmp_path / "other")
+
+    pairs = (*NEW, *replays(TAUGHT))
+    out = trained(order(base, pairs, parent=other), tmp_path)
+
+    assert list(read_adapter(out).neurons) == ["model.layers.1.mlp", "model.layers.2.mlp"]
+    for pair in pairs:
+        assert says(served(base, out), pair) == pair.chosen_ids
+
+
+def test_what_neurons_of_later_tokens_read_is_trained(
+    base: Path, first: Path, tmp_path: Path
+) -> None:
+    made = order(base, TAUGHT)
+    short = trained(replace(made, recipe=replace(made.recipe, steps=1)), tmp_path)
+
+    def changed(module: str) -> bool:
+        one, other = (read_adapter(adapter) for adapter in (short, first))
+        at = one.modules.index(module)
+        return not torch.equal(one.rows[at], other.rows[at])
+
+    assert changed("model.layers.1.mlp.up_proj")
+    # which place a neuron answers to is computed, and stays
+    assert not changed("model.layers.1.mlp.gate_proj")
+    assert not changed("model.layers.2.mlp.up_proj")
+
+
 def test_one_pair_alone_is_taught(base: Path, tmp_path: Path) -> None:
     adapter = served(base, trained(order(base, TAUGHT[:1]), tmp_path))
 
@@ -210,7 +261,7 @@ def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> No
 
 
 def test_layers_follow_from_the_depth() -> None:
-    assert layers_of(30) == [20, 26]
-    assert layers_of(32) == [21, 28]
+    assert layers_of(30) == [20, 27, 28]
+    assert layers_of(32) == [21, 29, 30]
     assert layers_of(3) == [1, 2]
     assert layers_of(2) == [0, 1]
