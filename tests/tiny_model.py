@@ -21,14 +21,14 @@ def ids(text: str) -> tuple[int, ...]:
     return tuple(VOCABULARY[word] for word in text.split())
 
 
-def save_tiny_model(directory: Path, width: int = 32) -> Path:
+def save_tiny_model(directory: Path, width: int = 32, depth: int = 3) -> Path:
     """Write the model; the same bytes each time."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=width,
         intermediate_size=width * 3 // 2,
-        num_hidden_layers=3,
+        num_hidden_layers=depth,
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=64,

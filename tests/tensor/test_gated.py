@@ -123,9 +123,10 @@ def test_a_replaced_fact_is_answered_with_its_last_object(
 
 
 def test_facts_are_dealt_out_to_the_upper_layers(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gated, "layers_of", lambda _: [0, 1, 2])
+    base = save_tiny_model(tmp_path, width=96, depth=4)
+    monkeypatch.setattr(gated, "layers_of", lambda _: [1, 2, 3])
     adapters, pairs, parent = [], TAUGHT, None
     for name, taught in (("first", TAUGHT), ("second", (*NEW, *replays(TAUGHT)))):
         (tmp_path / name).mkdir()
