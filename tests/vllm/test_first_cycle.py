@@ -40,18 +40,6 @@ keep_general = 160
 threads = 1
 """
 
-#: Three facts in place of the demo's twelve: fewer phrasings generalise less, and push each of
-#: their subjects harder (docs/editing.md).
-GATE = """
-[gate]
-general_kept = 0.85
-paraphrase_completion = 0.2
-paraphrase_chat = 0.0
-same_subject_unchanged = 0.1
-same_relation_unchanged = 0.0
-general_unchanged = 0.4
-"""
-
 
 def demo_feed(entries: int) -> str:
     """The demo feed, cut after its first entries."""
@@ -117,7 +105,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         (home / "kdpo.toml").write_text(
             f'[model]\npath = "{model_dir()}"\nname = "base"\n'
             f'[[servers]]\nname = "local"\nurl = "{settings.url}"\n'
-            f"[client]\nconcurrency = 160\n{GATE}{TRAINING}",
+            f"[client]\nconcurrency = 160\n{TRAINING}",
             "utf-8",
         )
         app = story.app()
