@@ -20,6 +20,7 @@ from typing import Self
 import httpx
 
 from kdpo_daemon.errors import ReplicaError
+from kdpo_daemon.orders import MLP
 from kdpo_daemon.processor import prefers_float32
 
 _POLL_S = 0.25
@@ -35,10 +36,6 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-
-
-#: The modules that our adapters act on.
-MLP = ("gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)

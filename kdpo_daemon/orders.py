@@ -29,6 +29,10 @@ class Method(StrEnum):
     NEURONS = "neurons"  #: in neurons of the MLPs that are shut everywhere else
 
 
+#: The linear modules of a gated MLP, which neurons are written on.
+MLP = ("gate_proj", "up_proj", "down_proj")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train.  Everything that shapes the adapter, apart from the order's pairs."""

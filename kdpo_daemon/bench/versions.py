@@ -31,7 +31,7 @@ def make_version(
     rank: int,
     modules: Sequence[str] = ("down_proj",),
 ) -> Adapter:
-    """Publish version `number` for the layers that the default recipe edits."""
+    """Publish version `number` for the layers that the recipe edits with rows."""
     name = f"kdpo-{number:06d}"
     final = adapters_dir / name
     config = {"r": rank, "lora_alpha": rank, "target_modules": list(modules)}

@@ -30,8 +30,8 @@ from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
 #: Layers as shares of the depth: of the neurons for later tokens, where their gate stays shut in
 #: ordinary text best; and from which to which those for first tokens lie.  The nearer to the end,
-#: the better these tell what is asked for; the very last is left alone, where a freed neuron is
-#: missed most (docs/editing.md).
+#: the better these tell what is asked for; of eighteen layers and more the last is left alone,
+#: where a freed neuron is missed most (docs/editing.md).
 _LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
@@ -44,7 +44,7 @@ _RATE, _READ_RATE = 0.06, 0.05
 _LEAD = 6.0
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
-ANSWER = 16
+KEEP_TOKENS = 16
 #: Texts of the model's own, with how many tokens, and how many are said at once.
 _TEXTS, _WORDS, _AT_ONCE = 192, 64, 64
 #: Prompts to keep on which the change is measured at the end.

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from kdpo_daemon.orders import MLP
 from kdpo_daemon.tuning.checkpoint import Weights
 from kdpo_daemon.tuning.gates import Gated
 
@@ -168,7 +169,7 @@ def planted(base: Any, weights: Weights) -> Planted:
         name: from_factors(
             base.get_submodule(name),
             numbers,
-            {part: found[f"{name}.{part}"] for part in ("gate_proj", "up_proj", "down_proj")},
+            {part: found[f"{name}.{part}"] for part in MLP},
         )
         for name, numbers in weights.neurons.items()
     }

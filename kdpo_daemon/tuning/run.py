@@ -138,13 +138,13 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     model.edit(names)
     # what is kept is the base's own word, so that drift does not add up over batches
     seen, prompts = gated.Seen(), _kept_prompts(order)
-    tokens = max(recipe.keep_tokens, gated.ANSWER)
+    tokens = max(recipe.keep_tokens, gated.KEEP_TOKENS)
     kept = answered(model, prompts, tokens, seen, lambda done: tell({"kept": done}))
     gated.read_aloud(model, seen, lambda: tell({"kept": len(kept)}))
     parent = _parent(order)
-    # a parent whose neurons lie in other layers is taught anew, as one of the other method is
-    here = parent is not None and set(parent.neurons) <= set(names)
-    before = neurons.planted(model.model, parent) if parent and here else None
+    if parent and not set(parent.neurons) <= set(names):
+        parent = None  # in other layers: its facts are taught anew, as those kept in rows are
+    before = neurons.planted(model.model, parent) if parent else None
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, order.pairs, recipe)
@@ -189,7 +189,10 @@ def refuse_ungated(model: EditedModel) -> None:
     missing = [one for one in ("gate_proj", "up_proj", "act_fn") if not hasattr(mlp, one)]
     if missing or model.depth < 2:
         told = f"an MLP without {', '.join(missing)}" if missing else "one layer"
-        raise RefusedError(f"method neurons wants gated MLPs in two layers; this model has {told}")
+        raise RefusedError(
+            f"method neurons wants gated MLPs in two layers; this model has {told}: "
+            'set [recipe] method = "rows"'
+        )
 
 
 def _parent(order: Order) -> Weights | None:
