@@ -6,6 +6,7 @@
 VENV  := .venv
 SERVE := .venv-serve
 MODEL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdpo-daemon/models/SmolLM2-135M-Instruct
+WIDE  := $(MODEL)-wide
 BIN   := $(VENV)/bin
 
 # vLLM is three processes that import the same thousands of modules: without bytecode on disk each
@@ -15,14 +16,14 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-fleet check clean
 .DEFAULT_GOAL := demo
 
-demo: $(SERVE)/.complete $(VENV)/.complete $(MODEL)/config.json
-	@$(BIN)/python -m kdpo_daemon.demo --model $(MODEL) --serve-python $(SERVE)/bin/python $(if $(KEEP),--keep)
+demo: $(SERVE)/.complete $(VENV)/.complete $(WIDE)/config.json
+	@$(BIN)/python -m kdpo_daemon.demo --model $(WIDE) --serve-python $(SERVE)/bin/python $(if $(KEEP),--keep)
 
-test: $(SERVE)/.complete $(VENV)/.dev $(MODEL)/config.json
-	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
+test: $(SERVE)/.complete $(VENV)/.dev $(WIDE)/config.json
+	KDPO_TEST_MODEL=$(WIDE) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
-test-fleet: $(VENV)/.dev $(SERVE)/.complete $(MODEL)/config.json
-	KDPO_TEST_MODEL=$(MODEL) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -m fleet -s tests/vllm/test_fleet.py
+test-fleet: $(VENV)/.dev $(SERVE)/.complete $(WIDE)/config.json
+	KDPO_TEST_MODEL=$(WIDE) KDPO_SERVE_PYTHON=$(abspath $(SERVE)/bin/python) $(BIN)/python -m pytest -m fleet -s tests/vllm/test_fleet.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -47,6 +48,11 @@ $(SERVE)/.complete: constraints.txt deploy/setup
 $(MODEL)/config.json: | $(VENV)/.complete
 	@echo "Unpacking the demo model into $(MODEL) ..."
 	@deploy/demo-model $(VENV) $(MODEL)
+
+# Room for some hundred facts; see docs/serving.md.
+$(WIDE)/config.json: | $(MODEL)/config.json
+	@echo "Widening the demo model into $(WIDE) ..."
+	@$(BIN)/kdpo widen $(MODEL) $(WIDE)
 
 clean:
 	rm -rf $(VENV) $(SERVE) .kdpo

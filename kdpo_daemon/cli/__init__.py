@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 
 from kdpo_daemon import __version__
-from kdpo_daemon.cli import bench, facts, feeds, relations, rulings, running, versions, wanted
+from kdpo_daemon.cli import (
+    bench,
+    facts,
+    feeds,
+    relations,
+    rulings,
+    running,
+    versions,
+    wanted,
+    widening,
+)
 from kdpo_daemon.cli.options import complaints
 from kdpo_daemon.errors import KdpoError
 from kdpo_daemon.telemetry import configure_logging
@@ -30,6 +40,7 @@ cli.add_typer(facts.cli, name="facts")
 cli.add_typer(relations.cli, name="relations")
 cli.add_typer(bench.cli, name="bench")
 versions.add_to(cli)
+widening.add_to(cli)
 
 
 def _version(asked: bool) -> None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,7 @@ from kdpo_daemon.bench.edits import settings
 from kdpo_daemon.bench.edits.forms import DataForm
 from kdpo_daemon.bench.edits.plan import Work
 from kdpo_daemon.bench.edits.report import table
-from kdpo_daemon.cli.options import complaints, console
-from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.cli.options import complaints, console, need_extra
 
 _EXTRA = ("torch", "transformers", "peft", "safetensors")
 
@@ -52,7 +50,7 @@ def edits(  # noqa: PLR0913 - one argument per option
     A run that was cut off goes on when it is started again: what is finished is in the folder
     beside the JSON whose name ends in `.work`.
     """
-    _need_extra()
+    need_extra(_EXTRA, "the benchmark trains")
     chosen = settings.chosen([one.strip() for one in rivals.split(",")], change or [])
     wanted = edits_bench.Wanted(
         data=data,
@@ -76,16 +74,6 @@ def edits(  # noqa: PLR0913 - one argument per option
         from kdpo_daemon.bench.edits import pictures  # matplotlib: the `bench` extra has it
 
         pictures.draw(result, plot)
-
-
-def _need_extra() -> None:
-    missing = [name for name in _EXTRA if find_spec(name) is None]
-    if missing:
-        raise SettingsError(
-            "not installed, and the benchmark trains",
-            subject=", ".join(missing),
-            hint="pip install 'kdpo-daemon[edit]', or in a checkout: pip install '.[edit]'",
-        )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -24,6 +25,14 @@ _SLOTS = "slots.json"
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Neurons of an MLP that keep facts, n of them."""
+
+    numbers: tuple[int, ...]
+    owners: tuple[int, ...]  #: the fact that each is for; 0 if it is for many
+
+
+@dataclass(frozen=True)
 class Weights:
     """An adapter: per edited module A (r, d_in) and B (d_out, r), and what it was made of."""
 
@@ -31,8 +40,8 @@ class Weights:
     slots: tuple[Slot, ...]  #: of rows, r of them; () where facts are kept in neurons, or none are
     rows: tuple[Tensor, ...]
     columns: tuple[Tensor, ...]
-    #: neurons that were freed, by the MLP's full name; empty where facts are kept in rows
-    neurons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    #: by the MLP's full name; empty where facts are kept in rows
+    neurons: Mapping[str, Kept] = field(default_factory=dict)
     facts: tuple[int, ...] = ()  #: that neurons keep
 
     @property
@@ -63,7 +72,8 @@ def write_adapter(weights: Weights, directory: Path, base_name: str) -> None:
     save_file(tensors, directory / _WEIGHTS, metadata={"format": "pt"})
     _write_json(directory / "adapter_config.json", config)
     slots = [asdict(slot) for slot in weights.slots]
-    kept = {"neurons": dict(weights.neurons), "facts": weights.facts}
+    neurons = {name: asdict(one) for name, one in weights.neurons.items()}
+    kept = {"neurons": neurons, "facts": weights.facts}
     _write_json(directory / _SLOTS, {"modules": weights.modules, "slots": slots, **kept})
 
 
@@ -77,7 +87,7 @@ def read_adapter(directory: Path) -> Weights:
         columns = tuple(tensors[f"{_PREFIX}{name}.lora_B.weight"] for name in modules)
         slots = tuple(Slot(**one | {"form": Form(one["form"])}) for one in form["slots"])
         # adapters of older versions name no neurons
-        neurons = {name: tuple(one) for name, one in form.get("neurons", {}).items()}
+        neurons = {name: _kept(one) for name, one in form.get("neurons", {}).items()}
         facts = tuple(form.get("facts", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(
@@ -86,6 +96,12 @@ def read_adapter(directory: Path) -> Weights:
             hint="train from the base model, or restore the parent from a backup",
         ) from error
     return Weights(modules, slots, rows, columns, neurons, facts)
+
+
+def _kept(form: Any) -> Kept:
+    if isinstance(form, list):  # of an older version, that did not note whose they are
+        return Kept(tuple(form), (0,) * len(form))
+    return Kept(tuple(form["numbers"]), tuple(form["owners"]))
 
 
 def write_scores(scores: TrainingScores, directory: Path) -> None:

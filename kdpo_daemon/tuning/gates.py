@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 _SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
-_SHUT = 100.0  #: how much more all that must not open a gate weighs than all that must
+_SHUT = 100.0  #: how much more all that must open no gate weighs than one fact's places
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
@@ -32,11 +32,16 @@ class Gated:
 class Tokens:
     """What an MLP reads at all tokens at hand, and whose place each is."""
 
-    def __init__(self, others: Tensor, places: Sequence[Tensor]) -> None:
-        """Take tokens that must open no gate, (N, d), and each class's places, (P, d) each."""
-        self.read = torch.cat([others, *places]).float()
-        counts = torch.tensor([len(one) for one in places])
-        classes = torch.arange(len(places)).repeat_interleave(counts)
+    def __init__(
+        self, others: Tensor, places: Sequence[Tensor], known: Sequence[Tensor] = ()
+    ) -> None:
+        """Take tokens that must open no gate, (N, d), and each class's places, (P, d) each.
+
+        `known` are places, (P, d) each, of classes that have gates elsewhere.
+        """
+        self.read = torch.cat([others, *places, *known]).float()
+        counts = torch.tensor([len(one) for one in (*places, *known)])
+        classes = torch.arange(len(counts)).repeat_interleave(counts)
         self.owner = torch.cat([torch.full((len(others),), -1), classes])
         self._count = len(places)
         square = (self.read.T @ self.read).double() / len(self.read)
@@ -58,9 +63,10 @@ class Tokens:
         Logistic regression, each class against all else, by L-BFGS; deterministic.
         """
         white = self.read @ self.white.T
-        mine = F.one_hot(self.owner + 1, self._count + 1)[:, 1:].float()
-        weights = torch.where(mine > 0, mine / mine.sum(0), torch.tensor(_SHUT / len(white)))
-        signs = 2 * mine - 1
+        mine = F.one_hot(self.owner + 1).float()
+        each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
+        weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self._count)
+        signs = 2 * mine[:, 1 : self._count + 1] - 1
         found = torch.zeros(self._count, white.shape[1], requires_grad=True)
         solver = torch.optim.LBFGS([found], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
@@ -81,36 +87,32 @@ class Tokens:
         return steady
 
 
-def one_each(tokens: Tokens, threshold: float) -> Gated:
-    """A neuron for each class that opens at its places, where its log-odds pass the threshold."""
-    opened = [
-        _opened(tokens, number, row, threshold) for number, row in enumerate(tokens.logits())
-    ]
-    gates, strengths = zip(*opened, strict=True)
-    return Gated(torch.stack(gates), tokens.steady / torch.stack(strengths)[:, None])
+def gated(tokens: Tokens, threshold: float, counts: Sequence[int]) -> Gated:
+    """Give each class its neurons, `counts[c]` of them behind one gate.
 
-
-def one_for_all(tokens: Tokens, threshold: float, count: int) -> Gated:
-    """Neurons that open together at the places of the only class, and tell them apart.
-
-    Behind one gate, the first answers alike to all, the others to the directions in which these
-    places differ most: so `count` neurons are a linear map of that rank that is shut elsewhere.
+    A gate opens at its class's places, where log-odds pass the threshold.  Of the neurons behind
+    it the first answers alike to all places, the others to the directions in which these differ
+    most: together a linear map of that rank that is shut elsewhere.
     """
-    places = tokens.of(0)
-    (row,) = tokens.logits()
-    gate, strength = _opened(tokens, 0, row, threshold)
-    _, _, directions = torch.linalg.svd((places - places.mean(0)) @ tokens.white.T)
-    ups = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
-    ups = ups / ((places @ ups.T).square().mean(0).sqrt() * strength)[:, None]
-    return Gated(gate.repeat(count, 1), ups)
+    gates, ups = [], []
+    for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
+        places = tokens.of(number)
+        gate, strength = _opened(tokens, places, row, threshold)
+        _, _, directions = torch.linalg.svd((places - places.mean(0)) @ tokens.white.T)
+        read = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
+        gates.append(gate.repeat(count, 1))
+        ups.append(read / ((places @ read.T).square().mean(0).sqrt() * strength)[:, None])
+    return Gated(torch.cat(gates), torch.cat(ups))
 
 
-def _opened(tokens: Tokens, number: int, row: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def _opened(
+    tokens: Tokens, places: Tensor, row: Tensor, threshold: float
+) -> tuple[Tensor, Tensor]:
     """A gate of log-odds `row`, (d,), and its mean at its places, ().
 
     It is open at all of its own places, even if one of them hardly differs from other text.
     """
-    odds = tokens.of(number) @ row
+    odds = places @ row
     threshold = min(threshold, float(odds.min()) - _AJAR)
     gate = _SLOPE * (row - threshold * tokens.steady)
-    return gate, (tokens.of(number) @ gate).mean()
+    return gate, (places @ gate).mean()

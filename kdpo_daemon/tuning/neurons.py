@@ -1,12 +1,13 @@
 """Neurons of an MLP that are freed for facts, and what is left of them.
 
-Free are those that the MLP's output misses least: by E[e^2] |w|^2, with w a neuron's column and e
-what the others cannot tell of it.  They make up for it (optimal brain surgeon, arXiv 2301.00774,
-the closed form over the second moment of the MLP's hidden values).  Written as LoRA, n neurons
-are n rows each on `gate_proj` and `up_proj`, and 2 n on `down_proj`.
+A widened model (`widen`) has empty ones, which nothing misses.  Else free are those that the MLP's
+output misses least: by E[e^2] |w|^2, with w a neuron's column and e what the others cannot tell of
+it.  They make up for it (optimal brain surgeon, arXiv 2301.00774, the closed form over the second
+moment of the MLP's hidden values).  Written as LoRA, n neurons are n rows each on `gate_proj` and
+`up_proj`, and on `down_proj` as many more as had to be made up for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from kdpo_daemon.orders import MLP
-from kdpo_daemon.tuning.checkpoint import Weights
+from kdpo_daemon.tuning.checkpoint import Kept, Weights
 from kdpo_daemon.tuning.gates import Gated
+
+SHARED = 0  #: no fact's number
 
 _RIDGE = 0.1  #: on the hidden values' second moment, as a share of its median diagonal
 
@@ -31,16 +34,20 @@ class Factors:
 
 @dataclass(frozen=True)
 class Neurons:
-    """n neurons of one MLP, d wide outside and m inside, that no longer do what they did."""
+    """n neurons of one MLP, d wide outside and m inside, that no longer do what they did.
+
+    The others make up for k of them, for none that were empty.
+    """
 
     numbers: Tensor  #: (n,) int64
     gates: Tensor  #: (n, d), of `gate_proj`
     ups: Tensor  #: (n, d), of `up_proj`
     columns: Tensor  #: (d, n), of `down_proj`
-    repair_rows: Tensor  #: (n, m): what the others tell of each, less itself
-    repair_columns: Tensor  #: (d, n): the columns that they had
+    repair_rows: Tensor  #: (k, m): what the others tell of each, less itself
+    repair_columns: Tensor  #: (d, k): the columns that they had
     base_gates: Tensor  #: (n, d), of the base's `gate_proj`
     base_ups: Tensor  #: (n, d), of the base's `up_proj`
+    owners: tuple[int, ...]  #: the fact that a neuron is for; SHARED if it is for a batch's
 
 
 def hidden(mlp: Any, read: Tensor) -> Tensor:
@@ -56,10 +63,40 @@ def freed(mlp: Any, read: Tensor, count: int, taken: Sequence[int]) -> Neurons:
 
     `read` is what the MLP reads over text that must not change, (N, d).
     """
-    values = hidden(mlp, read.to(mlp.gate_proj.weight.device)).cpu()
+    weight = mlp.down_proj.weight.float().cpu()
+    numbers = _empty(weight, taken)[:count]
+    repair = torch.zeros(0, weight.shape[1])
+    if len(numbers) < count:
+        values = hidden(mlp, read.to(mlp.gate_proj.weight.device)).cpu()
+        numbers, repair = _missed_least(values, weight, count, taken)
+    nothing = torch.zeros(count, weight.shape[0])
+    made_up = weight[:, numbers[: len(repair)]]
+    gates, ups = _rows(mlp.gate_proj, numbers), _rows(mlp.up_proj, numbers)
+    owners = (SHARED,) * count
+    return Neurons(numbers, nothing, nothing, nothing.T, repair, made_up, gates, ups, owners)
+
+
+def room(mlp: Any, taken: Sequence[int]) -> int:
+    """Count the neurons that are empty and not taken."""
+    return len(_empty(mlp.down_proj.weight.cpu(), taken))
+
+
+def _empty(weight: Tensor, taken: Sequence[int]) -> Tensor:
+    """Give the numbers of neurons that have no column and are not taken."""
+    full = weight.any(0)
+    full[list(taken)] = True
+    return (~full).nonzero()[:, 0]
+
+
+def _missed_least(
+    values: Tensor, weight: Tensor, count: int, taken: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Give neurons' numbers, and what the others tell of each, less itself, (count, m).
+
+    `values` are the MLP's hidden values over text that must not change, (N, m).
+    """
     square = (values.T @ values).double() / len(values)
     square.diagonal().add_(_RIDGE * square.diagonal().median())
-    weight = mlp.down_proj.weight.float().cpu()
     # what the others cannot tell of one has the mean square 1 / (C^-1)_ii
     missed = weight.square().sum(0) / torch.linalg.inv(square).diagonal()
     missed[list(taken)] = torch.inf
@@ -69,14 +106,30 @@ def freed(mlp: Any, read: Tensor, count: int, taken: Sequence[int]) -> Neurons:
     told = torch.linalg.solve(square[rest][:, rest], square[rest][:, numbers]).T.float()
     repair = -torch.eye(len(square))[numbers]
     repair[:, rest] = told
-    nothing = torch.zeros(count, weight.shape[0])
-    gates, ups = _rows(mlp.gate_proj, numbers), _rows(mlp.up_proj, numbers)
-    return Neurons(numbers, nothing, nothing, nothing.T, repair, weight[:, numbers], gates, ups)
+    return numbers, repair
 
 
-def opened(neurons: Neurons, rows: Gated) -> Neurons:
-    """Give freed neurons their rows."""
-    return replace(neurons, gates=rows.gates, ups=rows.ups)
+def opened(neurons: Neurons, rows: Gated, owners: Sequence[int]) -> Neurons:
+    """Give freed neurons their rows, and say what facts they are for."""
+    return replace(neurons, gates=rows.gates, ups=rows.ups, owners=tuple(owners))
+
+
+def without(neurons: Neurons, facts: Collection[int]) -> Neurons:
+    """Give up the neurons of some facts: they do again what they did in the base."""
+    stays = torch.tensor([owner not in facts for owner in neurons.owners])
+    back = neurons.numbers[~stays]
+    made_up = ~(neurons.repair_rows[:, back] == -1).any(1)
+    return Neurons(
+        neurons.numbers[stays],
+        neurons.gates[stays],
+        neurons.ups[stays],
+        neurons.columns[:, stays],
+        neurons.repair_rows[made_up],
+        neurons.repair_columns[:, made_up],
+        neurons.base_gates[stays],
+        neurons.base_ups[stays],
+        tuple(one for one in neurons.owners if one not in facts),
+    )
 
 
 @torch.no_grad()
@@ -99,6 +152,7 @@ def joined(one: Neurons, other: Neurons) -> Neurons:
         torch.cat([one.repair_columns, other.repair_columns], dim=1),
         torch.cat([one.base_gates, other.base_gates]),
         torch.cat([one.base_ups, other.base_ups]),
+        one.owners + other.owners,
     )
 
 
@@ -115,20 +169,23 @@ def factors(neurons: Neurons) -> dict[str, Factors]:
     }
 
 
-def from_factors(mlp: Any, numbers: Sequence[int], found: Mapping[str, Factors]) -> Neurons:
+def from_factors(mlp: Any, kept: Kept, found: Mapping[str, Factors]) -> Neurons:
     """Read what `factors` wrote, perhaps filled up with zeros; `mlp` is the base's, unchanged."""
-    n, at = len(numbers), torch.tensor(numbers, dtype=torch.int64)
+    n, at = len(kept.numbers), torch.tensor(kept.numbers, dtype=torch.int64)
     gates, ups = _rows(mlp.gate_proj, at), _rows(mlp.up_proj, at)
     down = found["down_proj"]
+    # the first row that is its own neuron's; in a row that makes up for it that value is -1 or 0
+    k = int((down.rows[:, at[0]] == 1).nonzero()[0])
     return Neurons(
         at,
         found["gate_proj"].rows[:n] + gates,
         found["up_proj"].rows[:n] + ups,
-        down.columns[:, n : 2 * n],
-        down.rows[:n],
-        down.columns[:, :n],
+        down.columns[:, k : k + n],
+        down.rows[:k],
+        down.columns[:, :k],
         gates,
         ups,
+        kept.owners,
     )
 
 
@@ -144,6 +201,12 @@ class Planted:
     neurons: dict[str, Neurons]
     facts: tuple[int, ...]
 
+    def without(self, facts: Collection[int]) -> "Planted":
+        """Forget some facts.  What shared neurons say after their first tokens is never heard."""
+        left = {name: without(one, facts) for name, one in self.neurons.items()}
+        kept = tuple(one for one in self.facts if one not in facts)
+        return Planted({name: one for name, one in left.items() if one.owners}, kept)
+
     def weights(self) -> Weights:
         """Write them as LoRA."""
         found = {
@@ -156,7 +219,10 @@ class Planted:
             (),
             tuple(one.rows for one in found.values()),
             tuple(one.columns for one in found.values()),
-            {name: tuple(one.numbers.tolist()) for name, one in self.neurons.items()},
+            {
+                name: Kept(tuple(one.numbers.tolist()), one.owners)
+                for name, one in self.neurons.items()
+            },
             self.facts,
         )
 
@@ -167,10 +233,8 @@ def planted(base: Any, weights: Weights) -> Planted:
     found = {name: Factors(rows, columns) for name, rows, columns in parts}
     neurons = {
         name: from_factors(
-            base.get_submodule(name),
-            numbers,
-            {part: found[f"{name}.{part}"] for part in MLP},
+            base.get_submodule(name), kept, {part: found[f"{name}.{part}"] for part in MLP}
         )
-        for name, numbers in weights.neurons.items()
+        for name, kept in weights.neurons.items()
     }
     return Planted(neurons, weights.facts)

@@ -24,6 +24,9 @@ from kdpo_daemon.tuning.checkpoint import (
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.neurons import Planted
+from kdpo_daemon.tuning.placing import layers_of
+from kdpo_daemon.tuning.seen import Seen, read_aloud
 from kdpo_daemon.tuning.tokens import states
 from kdpo_daemon.tuning.trainer import Knobs, Step, fit
 
@@ -134,17 +137,17 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     recipe = order.recipe
     model = EditedModel(order.base_dir, recipe.target_module.rpartition(".")[0])
     refuse_ungated(model)
-    names = [model.module_names[layer] for layer in gated.layers_of(model.depth)]
+    names = [model.module_names[layer] for layer in layers_of(model.depth)]
     model.edit(names)
     # what is kept is the base's own word, so that drift does not add up over batches
-    seen, prompts = gated.Seen(), _kept_prompts(order)
+    seen, prompts = Seen(), _kept_prompts(order)
     tokens = max(recipe.keep_tokens, gated.KEEP_TOKENS)
     kept = answered(model, prompts, tokens, seen, lambda done: tell({"kept": done}))
-    gated.read_aloud(model, seen, lambda: tell({"kept": len(kept)}))
+    read_aloud(model, seen, lambda: tell({"kept": len(kept)}))
     parent = _parent(order)
     if parent and not set(parent.neurons) <= set(names):
         parent = None  # in other layers: its facts are taught anew, as those kept in rows are
-    before = neurons.planted(model.model, parent) if parent else None
+    before = _inherited(neurons.planted(model.model, parent), order) if parent else None
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, order.pairs, recipe)
@@ -155,6 +158,11 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     state, after = gated.learn(model, order, lessons, seen, before, on_step)
     changed = gated.change(model, kept, order.seed)
     return replace(state, keep_kl=changed), after.weights()
+
+
+def _inherited(parent: Planted, order: Order) -> Planted:
+    """What the parent keeps of the order's facts: others were replaced or revoked."""
+    return parent.without(set(parent.facts) - {pair.fact_id for pair in order.pairs})
 
 
 def _in_rows(order: Order, tell: Tell) -> tuple[Step, Weights]:

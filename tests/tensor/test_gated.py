@@ -1,6 +1,7 @@
 """The whole child with the method `neurons` on a small random model, as PEFT runs adapters."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import gated
+from kdpo_daemon.tuning import placing
 from kdpo_daemon.tuning.checkpoint import read_adapter
-from kdpo_daemon.tuning.gated import Seen, layers_of, read_aloud
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.placing import dealt, layers_of
 from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated
+from kdpo_daemon.tuning.seen import Seen, read_aloud
+from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
 from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
 
@@ -96,7 +99,7 @@ def test_the_adapter_is_plain_lora_of_one_rank(first: Path) -> None:
     assert {len(rows) for rows in weights.rows} == {config["r"]} == {weights.rank}
     assert weights.facts == (1, 2)
     # a neuron for each fact's first token in the upper layer
-    assert len(weights.neurons["model.layers.2.mlp"]) == 2
+    assert len(weights.neurons["model.layers.2.mlp"].owners) == 2
 
 
 def test_a_later_batch_adds_to_what_was_taught(base: Path, first: Path, second: Path) -> None:
@@ -105,9 +108,10 @@ def test_a_later_batch_adds_to_what_was_taught(base: Path, first: Path, second: 
     for pair in (*TAUGHT, *NEW):
         assert says(adapter, pair) == pair.chosen_ids
     assert after.facts == (1, 2, 3)
-    for name, numbers in before.neurons.items():
-        assert after.neurons[name][: len(numbers)] == numbers
-        assert len(set(after.neurons[name])) == len(after.neurons[name])
+    for name, kept in before.neurons.items():
+        numbers = after.neurons[name].numbers
+        assert numbers[: len(kept.numbers)] == kept.numbers
+        assert len(set(numbers)) == len(numbers)
 
 
 def test_a_replaced_fact_is_answered_with_its_last_object(
@@ -116,17 +120,71 @@ def test_a_replaced_fact_is_answered_with_its_last_object(
     anew = pairs_of(4, "Arland", "Dora")
     pairs = (*anew, *replays(TAUGHT[2:]))
 
-    adapter = served(base, trained(order(base, pairs, parent=first), tmp_path))
+    out = trained(order(base, pairs, parent=first), tmp_path)
 
+    adapter, weights = served(base, out), read_adapter(out)
     for pair in pairs:
         assert says(adapter, pair) == pair.chosen_ids
+    assert weights.facts == (2, 4)
+    assert weights.neurons["model.layers.2.mlp"].owners == (2, 4)  # as many as facts
+
+
+def test_a_fact_that_is_no_longer_wanted_is_forgotten_and_the_others_stay(
+    base: Path, first: Path, tmp_path: Path
+) -> None:
+    out = trained(order(base, replays(TAUGHT[:2]), parent=first), tmp_path)
+
+    adapter, weights = served(base, out), read_adapter(out)
+    for pair in TAUGHT[:2]:
+        assert says(adapter, pair) == pair.chosen_ids
+    for pair in TAUGHT[2:]:
+        assert says(adapter, pair)[0] != pair.chosen_ids[0]
+    assert weights.facts == (1,)
+    assert weights.neurons["model.layers.2.mlp"].owners == (1,)
+
+
+def test_a_parent_that_did_not_note_whose_its_neurons_are_is_built_on(
+    base: Path, first: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(first, old)
+    form = json.loads((old / "slots.json").read_text("utf-8"))
+    form["neurons"] = {name: one["numbers"] for name, one in form["neurons"].items()}
+    (old / "slots.json").write_text(json.dumps(form), "utf-8")
+    (tmp_path / "out").mkdir()
+    pairs = (*NEW, *replays(TAUGHT))
+
+    out = trained(order(base, pairs, parent=old), tmp_path / "out")
+
+    for pair in pairs:
+        assert says(served(base, out), pair) == pair.chosen_ids
+    assert read_adapter(out).neurons["model.layers.2.mlp"].owners == (0, 0, 3)
+
+
+def test_a_widened_model_loses_nothing_to_facts(base: Path, tmp_path: Path) -> None:
+    wide = tmp_path / "wide"
+    widen(base, wide, 64)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    one = trained(order(wide, TAUGHT), tmp_path / "first")
+    two = trained(order(wide, (*NEW, *replays(TAUGHT)), parent=one), tmp_path / "second")
+
+    for adapter, pairs in ((one, TAUGHT), (two, (*NEW, *TAUGHT))):
+        model, weights = served(wide, adapter), read_adapter(adapter)
+        for pair in pairs:
+            assert says(model, pair) == pair.chosen_ids
+        assert weights.rank == max(len(kept.owners) for kept in weights.neurons.values())
+        # with room, all of a fact's neurons are its own
+        owners = {name: set(kept.owners) for name, kept in weights.neurons.items()}
+        assert all(one == {pair.fact_id for pair in pairs} for one in owners.values())
+        assert change(served(wide, None), model) < 1e-3
 
 
 def test_facts_are_dealt_out_to_the_upper_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = save_tiny_model(tmp_path, width=96, depth=4)
-    monkeypatch.setattr(gated, "layers_of", lambda _: [1, 2, 3])
+    monkeypatch.setattr(placing, "_FIRST", (0.67, 1.0))
     adapters, pairs, parent = [], TAUGHT, None
     for name, taught in (("first", TAUGHT), ("second", (*NEW, *replays(TAUGHT)))):
         (tmp_path / name).mkdir()
@@ -134,7 +192,7 @@ def test_facts_are_dealt_out_to_the_upper_layers(
         adapters.append(read_adapter(parent))
         pairs = taught
 
-    counts = [[len(one) for one in adapter.neurons.values()] for adapter in adapters]
+    counts = [[len(one.owners) for one in adapter.neurons.values()] for adapter in adapters]
     assert [one[1:] for one in counts] == [[1, 1], [2, 1]]
     for pair in pairs:
         assert says(served(base, parent), pair) == pair.chosen_ids
@@ -144,7 +202,7 @@ def test_a_parent_with_neurons_in_other_layers_is_not_built_on(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(gated, "layers_of", lambda _: [0, 1])
+        patch.setattr(placing, "_FIRST", (0.5, 0.5))
         (tmp_path / "other").mkdir()
         other = trained(order(base, TAUGHT), tmp_path / "other")
 
@@ -247,7 +305,7 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
     lower, upper = seen()
 
     # most are said by one text alone; of what several begin with, a token counts once
-    assert 192 * 60 < len(lower) == len(upper) <= 192 * 65
+    assert 96 * 60 < len(lower) == len(upper) <= 96 * 65
     assert 0 < told[0] < told[-1] == len(lower)  # a sign of life after some of them, not all
     assert torch.equal(lower, seen()[0])
 
@@ -261,8 +319,13 @@ def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> No
         refuse_ungated(EditedModel(tmp_path, "mlp"))
 
 
+def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
+    assert dealt({0: 0, 1: 0}, {7: 3, 8: 1, 9: 1}) == {0: [7], 1: [8, 9]}
+    assert dealt({3: 5, 4: 2}, {7: 1, 8: 3}) == {4: [7, 8]}
+
+
 def test_layers_follow_from_the_depth() -> None:
-    assert layers_of(30) == [20, 27, 28]
-    assert layers_of(32) == [21, 29, 30]
+    assert layers_of(30) == [23, 24, 25, 28, 29]
+    assert layers_of(32) == [24, 25, 26, 27, 30, 31]
     assert layers_of(3) == [1, 2]
     assert layers_of(2) == [0, 1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdpo_daemon.tuning.gates import Gated, Tokens, one_each, one_for_all
+from kdpo_daemon.tuning.gates import Gated, Tokens, gated
 
 WIDTH = 24
 
@@ -48,7 +48,7 @@ def test_the_white_tokens_are_white(tokens: Tokens) -> None:
 
 
 def test_each_neuron_opens_at_new_places_of_its_own_and_at_no_others(tokens: Tokens) -> None:
-    rows = one_each(tokens, threshold=-1.0)
+    rows = gated(tokens, -1.0, [1, 1, 1])
 
     for number in range(3):
         found = answers(rows, places(number, seed=30 + number))
@@ -58,7 +58,7 @@ def test_each_neuron_opens_at_new_places_of_its_own_and_at_no_others(tokens: Tok
 
 
 def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
-    rows = one_each(tokens, threshold=-1.0)
+    rows = gated(tokens, -1.0, [1, 1, 1])
 
     means = [answers(rows, tokens.of(number))[:, number].mean() for number in range(3)]
 
@@ -67,7 +67,7 @@ def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
 
 def test_what_shuts_a_gate_adds_next_to_nothing(tokens: Tokens) -> None:
     """Where a linear row that answers 1 at its places still answers a third elsewhere."""
-    rows = one_each(tokens, threshold=-1.0)
+    rows = gated(tokens, -1.0, [1, 1, 1])
     text = noise(2000, 77)
 
     behind = answers(rows, text)[:, 0].abs()
@@ -82,7 +82,7 @@ def test_what_shuts_a_gate_adds_next_to_nothing(tokens: Tokens) -> None:
 
 def test_neurons_behind_one_gate_tell_its_places_apart(tokens: Tokens) -> None:
     later = torch.cat([places(number, 50 + number) for number in range(3)])
-    rows = one_for_all(Tokens(noise(2000, 0), [later]), threshold=0.0, count=4)
+    rows = gated(Tokens(noise(2000, 0), [later]), 0.0, [4])
 
     found, shut = answers(rows, later), answers(rows, noise(500, 88))
     centres = found[:, 1:3].reshape(3, 6, 2).mean(1)  # the first answers alike to all
@@ -96,4 +96,4 @@ def test_neurons_behind_one_gate_tell_its_places_apart(tokens: Tokens) -> None:
 def test_gates_are_the_same_each_time(tokens: Tokens) -> None:
     again = Tokens(noise(2000, 0), [places(number, number + 1) for number in range(3)])
 
-    assert torch.equal(one_each(tokens, -1.0).gates, one_each(again, -1.0).gates)
+    assert torch.equal(gated(tokens, -1.0, [1, 1, 1]).gates, gated(again, -1.0, [1, 1, 1]).gates)

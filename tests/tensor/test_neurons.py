@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdpo_daemon.tuning.checkpoint import Kept
 from kdpo_daemon.tuning.neurons import (
     Neurons,
     factors,
@@ -74,6 +75,27 @@ def test_what_is_missed_least_is_freed(mlp: Any, read: Tensor) -> None:
     assert 3 not in freed(mlp, read, 2, (3,)).numbers.tolist()
 
 
+def test_empty_neurons_come_first_and_nothing_makes_up_for_them(mlp: Any, read: Tensor) -> None:
+    mlp.down_proj.weight[:, [3, 11, 12]] = 0
+    before = mlp(read)
+
+    found = freed(mlp, read, 2, (11,))
+    take_out(mlp, found)
+
+    assert found.numbers.tolist() == [3, 12]
+    assert found.repair_rows.shape == (0, INSIDE)
+    assert torch.equal(mlp(read), before)
+    assert factors(found)["down_proj"].rows.shape == (2, INSIDE)
+
+
+def test_where_too_few_are_empty_others_are_taken_too(mlp: Any, read: Tensor) -> None:
+    mlp.down_proj.weight[:, [3, 11]] = 0
+
+    numbers = freed(mlp, read, 3, ()).numbers.tolist()
+
+    assert {3, 11} < set(numbers)
+
+
 def test_a_neuron_that_repeats_another_is_chosen_and_made_up_for(mlp: Any, read: Tensor) -> None:
     for module in (mlp.gate_proj, mlp.up_proj):
         module.weight[5] = module.weight[6]
@@ -127,10 +149,12 @@ def test_neurons_of_a_later_batch_come_on_top(mlp: Any, read: Tensor) -> None:
     assert torch.allclose(served(read), mlp(read) + answer @ both.columns.T, atol=1e-4)
 
 
-def test_factors_are_read_as_they_were_written(mlp: Any, read: Tensor) -> None:
+@pytest.mark.parametrize("empty", [0, 2, 3])
+def test_factors_are_read_as_they_were_written(mlp: Any, read: Tensor, empty: int) -> None:
+    mlp.down_proj.weight[:, :empty] = 0
     one = filled(freed(mlp, read, 3, ()))
 
-    again = from_factors(mlp, one.numbers.tolist(), factors(one))
+    again = from_factors(mlp, Kept(tuple(one.numbers.tolist()), one.owners), factors(one))
 
     for name in ("gates", "ups", "columns", "repair_rows", "repair_columns", "base_gates"):
         assert torch.allclose(getattr(again, name), getattr(one, name), atol=1e-6), name

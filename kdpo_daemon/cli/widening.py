@@ -1,0 +1,38 @@
+"""The command that makes room for facts in a model."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdpo_daemon.cli.options import console, need_extra
+
+_EXTRA = ("torch", "safetensors")
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Add the command of this module."""
+    cli.command()(widen)
+
+
+def widen(
+    model: Annotated[Path, typer.Argument(help="The model's directory.")],
+    out: Annotated[Path, typer.Argument(help="Directory to write; it must not be there.")],
+    neurons: Annotated[
+        int, typer.Option(help="Empty neurons per layer, a multiple of 64; half a fact each.")
+    ] = 64,
+) -> None:
+    """Copy a model with empty neurons in its MLPs, which facts are then kept in.
+
+    The copy says what the model says.  Serve it instead, and name it as [model] path: without
+    room, neurons for facts are taken from what the model knows.
+    """
+    need_extra(_EXTRA, "widening works on weights")
+    # torch stays out of this process
+    command = [sys.executable, "-m", "kdpo_daemon.tuning.widen", str(model), str(out)]
+    done = subprocess.run([*command, str(neurons)], check=False)  # noqa: S603 - our own module
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    console.print(f"Wrote {out}: the same model with {neurons} empty neurons in each layer.")

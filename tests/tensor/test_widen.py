@@ -1,0 +1,124 @@
+"""A widened model: the same, with room for facts."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.tuning.widen import widen
+from tests.commands import run
+from tests.tiny_model import VOCABULARY, save_tiny_model
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "base")
+
+
+def logits(directory: Path) -> torch.Tensor:
+    model: Any = AutoModelForCausalLM.from_pretrained(directory)
+    with torch.no_grad():
+        said: torch.Tensor = model(torch.arange(len(VOCABULARY))[None]).logits
+    return said
+
+
+def configured(directory: Path, **values: object) -> None:
+    file = directory / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | values), "utf-8")
+
+
+def test_the_command_writes_the_same_model_with_more_neurons(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "wide"
+
+    said = run(["widen", str(base), str(out), "--neurons", "128"], tmp_path)
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "Wrote" in said.stdout
+    wide = AutoModelForCausalLM.from_pretrained(out)
+    narrow = AutoModelForCausalLM.from_pretrained(base)
+    assert wide.config.intermediate_size == narrow.config.intermediate_size + 128
+    assert torch.allclose(logits(out), logits(base), atol=1e-6)
+    assert {one.name for one in out.iterdir()} == {one.name for one in base.iterdir()}
+
+
+def test_weights_in_several_files_keep_names_and_precision(base: Path, tmp_path: Path) -> None:
+    whole = load_file(base / "model.safetensors")
+    (base / "model.safetensors").unlink()
+    half = {name: one.bfloat16() for name, one in whole.items()}
+    names = sorted(half)
+    for number, part in enumerate((names[:10], names[10:])):
+        save_file({name: half[name] for name in part}, base / f"model-{number}.safetensors")
+
+    widen(base, tmp_path / "wide", 64)
+
+    for number, part in enumerate((names[:10], names[10:])):
+        found = load_file(tmp_path / "wide" / f"model-{number}.safetensors")
+        assert sorted(found) == part
+        for name, one in found.items():
+            mine = tuple(slice(0, size) for size in half[name].shape)
+            assert torch.equal(one[mine], half[name]), name
+            assert one.dtype is torch.bfloat16
+            assert torch.count_nonzero(one) == torch.count_nonzero(half[name]), name
+
+
+def test_biases_of_neurons_are_widened_too(base: Path, tmp_path: Path) -> None:
+    weights = load_file(base / "model.safetensors")
+    inside = len(weights["model.layers.0.mlp.up_proj.weight"])
+    for layer in range(3):
+        for name, size in (("gate_proj", inside), ("up_proj", inside), ("down_proj", 32)):
+            weights[f"model.layers.{layer}.mlp.{name}.bias"] = torch.ones(size)
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    configured(base, mlp_bias=True)
+
+    widen(base, tmp_path / "wide", 64)
+
+    assert torch.allclose(logits(tmp_path / "wide"), logits(base), atol=1e-5)
+
+
+def refused(base: Path, out: Path, told: str, neurons: int = 64) -> None:
+    before = sorted(out.parent.iterdir())
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        widen(base, out, neurons)
+    assert sorted(out.parent.iterdir()) == before  # nothing is left half done
+
+
+@pytest.mark.parametrize("neurons", [0, -64, 100])
+def test_a_number_that_servers_cannot_share_is_refused(
+    base: Path, tmp_path: Path, neurons: int
+) -> None:
+    refused(base, tmp_path / "wide", "multiple of 64", neurons)
+
+
+def test_a_directory_that_is_there_is_left_alone(base: Path, tmp_path: Path) -> None:
+    refused(base, base, "is there already")
+    assert logits(base).isfinite().all()
+
+
+def test_quantised_weights_are_refused(base: Path, tmp_path: Path) -> None:
+    configured(base, quantization_config={"quant_method": "awq"})
+    refused(base, tmp_path / "wide", "quantised")
+
+
+def test_mlps_of_several_widths_are_refused(base: Path, tmp_path: Path) -> None:
+    configured(base, intermediate_size=[48, 48, 96])
+    refused(base, tmp_path / "wide", "intermediate_size")
+
+
+def test_experts_are_refused(base: Path, tmp_path: Path) -> None:
+    weights = load_file(base / "model.safetensors")
+    moved = {name.replace("mlp.", "mlp.experts.0."): one for name, one in weights.items()}
+    save_file(moved, base / "model.safetensors", metadata={"format": "pt"})
+    refused(base, tmp_path / "wide", "0 of its 3 layers have an mlp.down_proj")
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    said = run(["widen", str(tmp_path / "nothing"), str(tmp_path / "wide")], tmp_path)
+
+    assert said.returncode == 1
+    assert "config.json: cannot be read" in said.stderr
