@@ -116,7 +116,7 @@ def found_whole(directory: Path, order_sha256: str) -> Checkpoint | None:
         raise AdapterError(
             "a version of this name was made from another order",
             subject=str(directory),
-            hint="move it away: another database may have written into the same directory",
+            hint="move it away: it is of another database, or [model] has changed since",
         )
     return there
 

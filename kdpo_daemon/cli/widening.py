@@ -21,8 +21,8 @@ def widen(
     model: Annotated[Path, typer.Argument(help="The model's directory.")],
     out: Annotated[Path, typer.Argument(help="Directory to write; it must not be there.")],
     neurons: Annotated[
-        int, typer.Option(help="Empty neurons per layer, a multiple of 64; half a fact each.")
-    ] = 64,
+        int, typer.Option(help="Empty neurons per layer, a multiple of 64; about one a fact.")
+    ] = 128,
 ) -> None:
     """Copy a model with empty neurons in its MLPs, which facts are then kept in.
 

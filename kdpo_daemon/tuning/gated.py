@@ -21,7 +21,7 @@ from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.passages import REFRESH
-from kdpo_daemon.tuning.placing import Bed, later_layers, placed
+from kdpo_daemon.tuning.placing import Bed, Layout, placed
 from kdpo_daemon.tuning.seen import Seen
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
@@ -37,8 +37,9 @@ KEEP_TOKENS = 16
 _MEASURED = 64
 
 
-def learn(
+def learn(  # noqa: PLR0913 - a model, what it is taught, and what it is to keep
     model: EditedModel,
+    layout: Layout,
     order: Order,
     lessons: Lessons,
     seen: Seen,
@@ -55,11 +56,12 @@ def learn(
     if wanted:
         text = seen.tokens()
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
-        for index, bed in placed(model, lessons, text, wanted, taken).items():
+        for index, bed in placed(model, layout, lessons, text, wanted, taken).items():
             name = _names(model)[index]
             made = _plant(model, index, text[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
-    state = _fit(model, lessons, order.recipe, order.seed, on_step)
+    reading = len(layout.later_layers(model.depth))
+    state = _fit(model, reading, lessons, order, on_step)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
     trained = {
         name: replace(
@@ -123,17 +125,20 @@ def _open(model: EditedModel, index: int, neurons: Neurons) -> None:
 
 def _fit(
     model: EditedModel,
+    reading: int,
     lessons: Lessons,
-    recipe: Recipe,
-    seed: int,
+    order: Order,
     on_step: Callable[[Step], None],
 ) -> Step:
-    """Train until all is learnt, or for `recipe.steps` steps; gives how it stands."""
-    rng = random.Random(seed)  # noqa: S311 - an order of prompts, not a secret
+    """Train until all is learnt, or for `recipe.steps` steps; gives how it stands.
+
+    Of the `reading` lowest edited layers what their neurons read is trained too.
+    """
+    recipe = order.recipe
+    rng = random.Random(order.seed)  # noqa: S311 - an order of prompts, not a secret
     columns = [one.clone().requires_grad_() for one in model.columns]
-    later = len(later_layers(model.depth))
-    read = [one.clone().requires_grad_() for one in model.rows[:later]]
-    model.columns[:], model.rows[:later] = columns, read
+    read = [one.clone().requires_grad_() for one in model.rows[:reading]]
+    model.columns[:], model.rows[:reading] = columns, read
     pace = pace_of(lessons, recipe)
     optimizer = torch.optim.Adam(
         [
@@ -156,7 +161,7 @@ def _fit(
         if all(lessons.learnt):
             lessons.look()
     model.columns[:] = [one.detach() for one in columns]
-    model.rows[:later] = [one.detach() for one in read]
+    model.rows[:reading] = [one.detach() for one in read]
     lessons.look()
     return state_of(step, loss, 0.0, lessons)
 

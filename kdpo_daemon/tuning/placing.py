@@ -14,18 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kdpo_daemon.errors import TuningError
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.gates import Gated, Tokens, gated
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 
-#: From which to which share of the depth layers have the neurons for later and for first tokens
-#: (docs/editing.md).
-_LATER, _FIRST = (0.79, 0.86), (0.97, 1.0)
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
-#: Later tokens that share a neuron behind a fact's own gate; behind a batch's, and neurons there
-#: at least.
+#: Contexts of later tokens that share a neuron behind a fact's own gate; behind a batch's, and
+#: neurons there at least.
 _SHARE, _SHARE_OF_MANY, _LEAST_OF_MANY = 2, 24, 4
 
 
@@ -37,26 +35,45 @@ class Bed:
     owners: tuple[int, ...]
 
 
-def later_layers(depth: int) -> list[int]:
-    """Give the layers that say later tokens; one at least, all below `first_layers`."""
-    top = first_layers(depth)[0] - 1
-    low, high = (min(top, round(at * (depth - 1))) for at in _LATER)
-    return [*range(low, high + 1)]
+@dataclass(frozen=True)
+class Layout:
+    """Which layers say what; from which to which share of the depth (docs/editing.md)."""
+
+    later: tuple[float, float]  #: layers that say later tokens
+    first: tuple[float, float]  #: layers that say first tokens, above those
+    own: bool  #: a fact has a gate of its own for later tokens, too
+
+    def later_layers(self, depth: int) -> list[int]:
+        """Give one layer at least."""
+        top = self.first_layers(depth)[0] - 1
+        low, high = (min(top, round(at * (depth - 1))) for at in self.later)
+        return [*range(low, high + 1)]
+
+    def first_layers(self, depth: int) -> list[int]:
+        """Give one layer at least, of a model of two."""
+        low, high = (max(1, round(at * (depth - 1))) for at in self.first)
+        return [*range(low, high + 1)]
+
+    def layers(self, depth: int) -> list[int]:
+        """Give all edited layers, the lowest first."""
+        return [*self.later_layers(depth), *self.first_layers(depth)]
 
 
-def first_layers(depth: int) -> list[int]:
-    """Give the layers that say first tokens, of a model of two layers at least."""
-    low, high = (max(1, round(at * (depth - 1))) for at in _FIRST)
-    return [*range(low, high + 1)]
+#: Of a model with room: nothing is taken from it, so gates are where they tell best.
+ROOMY = Layout((0.79, 0.86), (0.97, 1.0), own=True)
+#: Of one without: few neurons, where the model misses them least.
+NARROW = Layout((0.69, 0.69), (0.93, 0.97), own=False)
 
 
-def layers_of(depth: int) -> list[int]:
-    """Give the layers whose MLPs are edited, the lowest first."""
-    return [*later_layers(depth), *first_layers(depth)]
+def layout_of(model: EditedModel) -> Layout:
+    """Give the layout for a model, before it is edited: by whether it was widened."""
+    last = model.model.get_submodule(model.module_names[-1])
+    return ROOMY if freeing.room(last, ()) else NARROW
 
 
 def placed(
     model: EditedModel,
+    layout: Layout,
     lessons: Lessons,
     seen: Sequence[Tensor],
     wanted: Sequence[int],
@@ -66,37 +83,46 @@ def placed(
 
     `seen` is what each edited MLP reads over text that must not change, (N, d); `taken` are the
     neurons of each that keep facts already.
+
+    Raises:
+        TuningError: refused, since a widened model has too few empty neurons left.
+
     """
     places, told = _places(model, lessons), _told(lessons, wanted)
-    split = len(later_layers(model.depth))
-    firsts = dealt(
-        {index: len(taken[index]) for index in range(split, len(taken))}, dict.fromkeys(told, 1)
-    )
-    return _later_beds(model, places[:split], seen, told, taken) | {
+    has = {index: len(one) for index, one in enumerate(taken)}
+    split = len(layout.later_layers(model.depth))
+    ones = dict.fromkeys(told, 1)
+    needs = {fact: -(-count // _SHARE) for fact, count in told.items()}
+    firsts = dealt({index: has[index] for index in range(split, len(has))}, ones)
+    found = {
         index: places[index].bed_of_firsts(seen[index], facts) for index, facts in firsts.items()
     }
+    if layout.own:
+        laters = dealt({index: has[index] for index in range(split)}, needs)
+        for index, facts in laters.items():
+            own = {fact: needs[fact] for fact in facts}
+            found[index] = places[index].bed_of_laters(seen[index], own)
+        _refuse_full(model, found, taken)
+    else:
+        count = max(_LEAST_OF_MANY, -(-sum(told.values()) // _SHARE_OF_MANY))
+        found[0] = places[0].bed_of_many(seen[0], list(told), count)
+    return found
 
 
-def _later_beds(
-    model: EditedModel,
-    places: Sequence["_Places"],
-    seen: Sequence[Tensor],
-    told: Mapping[int, int],
-    taken: Sequence[Sequence[int]],
-) -> dict[int, Bed]:
-    """Give neurons to say facts' later tokens: each its own, or if there is no room a few to all.
-
-    `told` is in how many contexts each fact has such a token to say.
-    """
-    needs = {fact: -(-count // _SHARE) for fact, count in told.items()}
-    facts = dealt({index: len(taken[index]) for index in range(len(places))}, needs)
-    each = {index: {fact: needs[fact] for fact in some} for index, some in facts.items()}
-    if all(_room(model, index, taken[index]) >= sum(own.values()) for index, own in each.items()):
-        return {
-            index: places[index].bed_of_laters(seen[index], own) for index, own in each.items()
-        }
-    count = max(_LEAST_OF_MANY, -(-sum(told.values()) // _SHARE_OF_MANY))
-    return {0: places[0].bed_of_many(seen[0], list(told), count)}
+def _refuse_full(
+    model: EditedModel, beds: Mapping[int, Bed], taken: Sequence[Sequence[int]]
+) -> None:
+    """Refuse what a widened model has no room for: it is not to lose what it knows."""
+    for index, bed in beds.items():
+        room = freeing.room(
+            model.model.get_submodule(model.module_names[model.edited[index]]), taken[index]
+        )
+        if room < len(bed.owners):
+            raise TuningError(
+                f"the facts want {len(bed.owners)} empty neurons in layer {model.edited[index]}, "
+                f"which has {room} left: teach fewer, or widen the model further (kdpo widen)",
+                refused=True,
+            )
 
 
 def dealt(has: Mapping[int, int], needs: Mapping[int, int]) -> dict[int, list[int]]:
@@ -182,8 +208,3 @@ def _told(lessons: Lessons, wanted: Sequence[int]) -> dict[int, int]:
         told = found.setdefault(pair.fact_id, set())
         told |= {pair.chosen_ids[: place + 1] for place in range(1, len(pair.chosen_ids))}
     return {fact: len(told) for fact, told in found.items()}
-
-
-def _room(model: EditedModel, index: int, taken: Sequence[int]) -> int:
-    mlp = model.model.get_submodule(model.module_names[model.edited[index]])
-    return freeing.room(mlp, taken)

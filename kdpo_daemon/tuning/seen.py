@@ -9,7 +9,7 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
 
 #: Texts of the model's own, with how many tokens, and how many are said at once.
-_TEXTS, _WORDS, _AT_ONCE = 96, 64, 48
+_TEXTS, _WORDS, _AT_ONCE = 192, 64, 64
 
 
 class Seen:

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from kdpo_daemon.errors import TuningError
 from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import placing
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.placing import dealt, layers_of
+from kdpo_daemon.tuning.placing import NARROW, ROOMY, dealt
 from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated
 from kdpo_daemon.tuning.seen import Seen, read_aloud
 from kdpo_daemon.tuning.widen import widen
@@ -184,7 +186,7 @@ def test_facts_are_dealt_out_to_the_upper_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = save_tiny_model(tmp_path, width=96, depth=4)
-    monkeypatch.setattr(placing, "_FIRST", (0.67, 1.0))
+    monkeypatch.setattr(placing, "NARROW", replace(NARROW, first=(0.67, 1.0)))
     adapters, pairs, parent = [], TAUGHT, None
     for name, taught in (("first", TAUGHT), ("second", (*NEW, *replays(TAUGHT)))):
         (tmp_path / name).mkdir()
@@ -202,7 +204,7 @@ def test_a_parent_with_neurons_in_other_layers_is_not_built_on(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(placing, "_FIRST", (0.5, 0.5))
+        patch.setattr(placing, "NARROW", replace(NARROW, first=(0.5, 0.5)))
         (tmp_path / "other").mkdir()
         other = trained(order(base, TAUGHT), tmp_path / "other")
 
@@ -298,14 +300,14 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
     def seen() -> list[torch.Tensor]:
         torch.manual_seed(5)
         model, found = EditedModel(base, "mlp"), Seen()
-        model.edit([model.module_names[layer] for layer in layers_of(3)])
+        model.edit([model.module_names[layer] for layer in NARROW.layers(3)])
         read_aloud(model, found, lambda: told.append(len(found.tokens()[0])))
         return found.tokens()
 
     lower, upper = seen()
 
     # most are said by one text alone; of what several begin with, a token counts once
-    assert 96 * 60 < len(lower) == len(upper) <= 96 * 65
+    assert 192 * 60 < len(lower) == len(upper) <= 192 * 65
     assert 0 < told[0] < told[-1] == len(lower)  # a sign of life after some of them, not all
     assert torch.equal(lower, seen()[0])
 
@@ -324,8 +326,26 @@ def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
     assert dealt({3: 5, 4: 2}, {7: 1, 8: 3}) == {4: [7, 8]}
 
 
+def test_facts_that_a_widened_model_has_no_room_for_are_refused(
+    base: Path, tmp_path: Path
+) -> None:
+    wide = tmp_path / "wide"
+    widen(base, wide, 64)
+    weights = load_file(wide / "model.safetensors")
+    for name, one in weights.items():
+        if name.endswith("down_proj.weight"):
+            one[:, -63:] = 1e-6  # one neuron is empty still
+    save_file(weights, wide / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(TuningError, match=r"want 2 empty neurons in layer \d, which has 1 left"):
+        trained(order(wide, TAUGHT), tmp_path)
+
+
 def test_layers_follow_from_the_depth() -> None:
-    assert layers_of(30) == [23, 24, 25, 28, 29]
-    assert layers_of(32) == [24, 25, 26, 27, 30, 31]
-    assert layers_of(3) == [1, 2]
-    assert layers_of(2) == [0, 1]
+    assert ROOMY.layers(30) == [23, 24, 25, 28, 29]
+    assert ROOMY.layers(32) == [24, 25, 26, 27, 30, 31]
+    assert NARROW.layers(30) == [20, 27, 28]
+    assert NARROW.layers(32) == [21, 29, 30]
+    for layout in (ROOMY, NARROW):
+        assert layout.layers(3) == [1, 2]
+        assert layout.layers(2) == [0, 1]
