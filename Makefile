@@ -49,7 +49,7 @@ $(MODEL)/config.json: | $(VENV)/.complete
 	@echo "Unpacking the demo model into $(MODEL) ..."
 	@deploy/demo-model $(VENV) $(MODEL)
 
-# Room for some hundred facts; see docs/serving.md.
+# Room for facts: docs/serving.md.
 $(WIDE)/config.json: | $(MODEL)/config.json
 	@echo "Widening the demo model into $(WIDE) ..."
 	@$(BIN)/kdpo widen $(MODEL) $(WIDE)

@@ -21,13 +21,13 @@ def widen(
     model: Annotated[Path, typer.Argument(help="The model's directory.")],
     out: Annotated[Path, typer.Argument(help="Directory to write; it must not be there.")],
     neurons: Annotated[
-        int, typer.Option(help="Empty neurons per layer, a multiple of 64; about one a fact.")
+        int, typer.Option(help="Empty neurons per layer, a multiple of 64; 128 for some 80 facts.")
     ] = 128,
 ) -> None:
     """Copy a model with empty neurons in its MLPs, which facts are then kept in.
 
-    The copy says what the model says.  Serve it instead, and name it as [model] path: without
-    room, neurons for facts are taken from what the model knows.
+    The copy says what the model says.  Serve it instead, and name it as the model's path in the
+    configuration: without room, neurons for facts are taken from what the model knows.
     """
     need_extra(_EXTRA, "widening works on weights")
     # torch stays out of this process
