@@ -21,7 +21,7 @@ from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.passages import REFRESH
-from kdpo_daemon.tuning.placing import Bed, Layout, placed
+from kdpo_daemon.tuning.placing import Bed, placed
 from kdpo_daemon.tuning.seen import Seen
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
@@ -37,9 +37,8 @@ KEEP_TOKENS = 16
 _MEASURED = 64
 
 
-def learn(  # noqa: PLR0913 - a model, what it is taught, and what it is to keep
+def learn(
     model: EditedModel,
-    layout: Layout,
     order: Order,
     lessons: Lessons,
     seen: Seen,
@@ -56,12 +55,11 @@ def learn(  # noqa: PLR0913 - a model, what it is taught, and what it is to keep
     if wanted:
         text = seen.tokens()
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
-        for index, bed in placed(model, layout, lessons, text, wanted, taken).items():
+        for index, bed in placed(model, lessons, text, wanted, taken).items():
             name = _names(model)[index]
             made = _plant(model, index, text[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
-    reading = len(layout.later_layers(model.depth))
-    state = _fit(model, reading, lessons, order, on_step)
+    state = _fit(model, lessons, order, on_step)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
     trained = {
         name: replace(
@@ -125,25 +123,21 @@ def _open(model: EditedModel, index: int, neurons: Neurons) -> None:
 
 def _fit(
     model: EditedModel,
-    reading: int,
     lessons: Lessons,
     order: Order,
     on_step: Callable[[Step], None],
 ) -> Step:
-    """Train until all is learnt, or for `recipe.steps` steps; gives how it stands.
-
-    Of the `reading` lowest edited layers what their neurons read is trained too.
-    """
+    """Train until all is learnt, or for `recipe.steps` steps; gives how it stands."""
     recipe = order.recipe
     rng = random.Random(order.seed)  # noqa: S311 - an order of prompts, not a secret
     columns = [one.clone().requires_grad_() for one in model.columns]
-    read = [one.clone().requires_grad_() for one in model.rows[:reading]]
-    model.columns[:], model.rows[:reading] = columns, read
+    read = model.rows[0].clone().requires_grad_()
+    model.columns[:], model.rows[0] = columns, read
     pace = pace_of(lessons, recipe)
     optimizer = torch.optim.Adam(
         [
             {"params": columns, "lr": _RATE * lessons.passages.power()},
-            {"params": read, "lr": _READ_RATE * _size(read)},
+            {"params": read, "lr": _READ_RATE * float(read.detach().square().mean().sqrt())},
         ]
     )
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.steps)
@@ -161,11 +155,6 @@ def _fit(
         if all(lessons.learnt):
             lessons.look()
     model.columns[:] = [one.detach() for one in columns]
-    model.rows[:reading] = [one.detach() for one in read]
+    model.rows[0] = read.detach()
     lessons.look()
     return state_of(step, loss, 0.0, lessons)
-
-
-def _size(rows: Sequence[Tensor]) -> float:
-    """Root mean square of what some rows are made of."""
-    return float(torch.cat([one.detach().flatten().cpu() for one in rows]).square().mean().sqrt())

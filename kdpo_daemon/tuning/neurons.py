@@ -76,11 +76,6 @@ def freed(mlp: Any, read: Tensor, count: int, taken: Sequence[int]) -> Neurons:
     return Neurons(numbers, nothing, nothing, nothing.T, repair, made_up, gates, ups, owners)
 
 
-def room(mlp: Any, taken: Sequence[int]) -> int:
-    """Count the neurons that are empty and not taken."""
-    return len(_empty(mlp.down_proj.weight.cpu(), taken))
-
-
 def _empty(weight: Tensor, taken: Sequence[int]) -> Tensor:
     """Give the numbers of neurons that have no column and are not taken."""
     full = weight.any(0)

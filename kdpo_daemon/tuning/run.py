@@ -25,7 +25,7 @@ from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Planted
-from kdpo_daemon.tuning.placing import layout_of
+from kdpo_daemon.tuning.placing import layers_of
 from kdpo_daemon.tuning.seen import Seen, read_aloud
 from kdpo_daemon.tuning.tokens import states
 from kdpo_daemon.tuning.trainer import Knobs, Step, fit
@@ -137,8 +137,7 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     recipe = order.recipe
     model = EditedModel(order.base_dir, recipe.target_module.rpartition(".")[0])
     refuse_ungated(model)
-    layout = layout_of(model)
-    names = [model.module_names[layer] for layer in layout.layers(model.depth)]
+    names = [model.module_names[layer] for layer in layers_of(model.depth)]
     model.edit(names)
     # what is kept is the base's own word, so that drift does not add up over batches
     seen, prompts = Seen(), _kept_prompts(order)
@@ -156,7 +155,7 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     def on_step(step: Step) -> None:
         tell(_line(step, recipe.steps))
 
-    state, after = gated.learn(model, layout, order, lessons, seen, before, on_step)
+    state, after = gated.learn(model, order, lessons, seen, before, on_step)
     changed = gated.change(model, kept, order.seed)
     return replace(state, keep_kl=changed), after.weights()
 

@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from kdpo_daemon.errors import TuningError
 from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import placing
+from kdpo_daemon.tuning import run
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.placing import NARROW, ROOMY, dealt
+from kdpo_daemon.tuning.placing import dealt, layers_of
 from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated
 from kdpo_daemon.tuning.seen import Seen, read_aloud
 from kdpo_daemon.tuning.widen import widen
@@ -176,9 +174,6 @@ def test_a_widened_model_loses_nothing_to_facts(base: Path, tmp_path: Path) -> N
         for pair in pairs:
             assert says(model, pair) == pair.chosen_ids
         assert weights.rank == max(len(kept.owners) for kept in weights.neurons.values())
-        # with room, all of a fact's neurons are its own
-        owners = {name: set(kept.owners) for name, kept in weights.neurons.items()}
-        assert all(one == {pair.fact_id for pair in pairs} for one in owners.values())
         assert change(served(wide, None), model) < 1e-3
 
 
@@ -186,7 +181,7 @@ def test_facts_are_dealt_out_to_the_upper_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = save_tiny_model(tmp_path, width=96, depth=4)
-    monkeypatch.setattr(placing, "NARROW", replace(NARROW, first=(0.67, 1.0)))
+    monkeypatch.setattr(run, "layers_of", lambda _: [1, 2, 3])
     adapters, pairs, parent = [], TAUGHT, None
     for name, taught in (("first", TAUGHT), ("second", (*NEW, *replays(TAUGHT)))):
         (tmp_path / name).mkdir()
@@ -204,7 +199,7 @@ def test_a_parent_with_neurons_in_other_layers_is_not_built_on(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(placing, "NARROW", replace(NARROW, first=(0.5, 0.5)))
+        patch.setattr(run, "layers_of", lambda _: [0, 1])
         (tmp_path / "other").mkdir()
         other = trained(order(base, TAUGHT), tmp_path / "other")
 
@@ -300,7 +295,7 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
     def seen() -> list[torch.Tensor]:
         torch.manual_seed(5)
         model, found = EditedModel(base, "mlp"), Seen()
-        model.edit([model.module_names[layer] for layer in NARROW.layers(3)])
+        model.edit([model.module_names[layer] for layer in layers_of(3)])
         read_aloud(model, found, lambda: told.append(len(found.tokens()[0])))
         return found.tokens()
 
@@ -322,30 +317,12 @@ def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> No
 
 
 def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
-    assert dealt({0: 0, 1: 0}, {7: 3, 8: 1, 9: 1}) == {0: [7], 1: [8, 9]}
-    assert dealt({3: 5, 4: 2}, {7: 1, 8: 3}) == {4: [7, 8]}
-
-
-def test_facts_that_a_widened_model_has_no_room_for_are_refused(
-    base: Path, tmp_path: Path
-) -> None:
-    wide = tmp_path / "wide"
-    widen(base, wide, 64)
-    weights = load_file(wide / "model.safetensors")
-    for name, one in weights.items():
-        if name.endswith("down_proj.weight"):
-            one[:, -63:] = 1e-6  # one neuron is empty still
-    save_file(weights, wide / "model.safetensors", metadata={"format": "pt"})
-
-    with pytest.raises(TuningError, match=r"want 2 empty neurons in layer \d, which has 1 left"):
-        trained(order(wide, TAUGHT), tmp_path)
+    assert dealt({1: 0, 2: 0}, [7, 8, 9]) == {1: [7, 9], 2: [8]}
+    assert dealt({1: 5, 2: 3}, [7, 8, 9]) == {2: [7, 8], 1: [9]}
 
 
 def test_layers_follow_from_the_depth() -> None:
-    assert ROOMY.layers(30) == [23, 24, 25, 28, 29]
-    assert ROOMY.layers(32) == [24, 25, 26, 27, 30, 31]
-    assert NARROW.layers(30) == [20, 27, 28]
-    assert NARROW.layers(32) == [21, 29, 30]
-    for layout in (ROOMY, NARROW):
-        assert layout.layers(3) == [1, 2]
-        assert layout.layers(2) == [0, 1]
+    assert layers_of(30) == [20, 27, 28]
+    assert layers_of(32) == [21, 29, 30]
+    assert layers_of(3) == [1, 2]
+    assert layers_of(2) == [0, 1]
