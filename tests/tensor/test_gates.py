@@ -57,6 +57,24 @@ def test_each_neuron_opens_at_new_places_of_its_own_and_at_no_others(tokens: Tok
         assert float(found[:, others].abs().max()) < 0.02
 
 
+def test_places_that_have_gates_elsewhere_leave_a_gate_shut() -> None:
+    """Few as they are among all tokens, and near as they are to the class's own."""
+
+    def near(number: int, seed: int) -> Tensor:
+        made = places(number, seed)
+        made[:, 20] += 12  # what the places of both have alike
+        return made
+
+    mine, known, text = near(0, 1), near(1, 2), noise(20_000, 0)
+
+    alone = gated(Tokens(text, [mine]), -1.0, [1])
+    beside = gated(Tokens(text, [mine], known=[known]), -1.0, [1])
+
+    assert float(answers(alone, near(1, 32)).mean()) > 0.2
+    assert float(answers(beside, near(1, 32)).max()) < 0.1
+    assert float(answers(beside, near(0, 31)).min()) > 0.1
+
+
 def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
     rows = gated(tokens, -1.0, [1, 1, 1])
 
