@@ -16,6 +16,7 @@ from kdpo_daemon.tuning.neurons import (
     hidden,
     joined,
     take_out,
+    without,
 )
 
 WIDTH, INSIDE = 8, 20
@@ -147,6 +148,18 @@ def test_neurons_of_a_later_batch_come_on_top(mlp: Any, read: Tensor) -> None:
 
     assert len(set(both.numbers.tolist())) == 4
     assert torch.allclose(served(read), mlp(read) + answer @ both.columns.T, atol=1e-4)
+
+
+def test_a_neuron_that_is_given_back_does_again_what_it_did(mlp: Any, read: Tensor) -> None:
+    both = replace(filled(freed(mlp, read, 2, ())), owners=(7, 8))
+    alone = without(both, {8})
+    before = mlp(read)
+
+    served = with_lora(mlp, without(alone, {7}))
+
+    assert (alone.owners, alone.numbers.tolist()) == ((7,), both.numbers.tolist()[:1])
+    assert len(alone.repair_rows) == 1
+    assert torch.equal(served(read), before)
 
 
 @pytest.mark.parametrize("empty", [0, 2, 3])
