@@ -21,7 +21,7 @@ def widen(
     model: Annotated[Path, typer.Argument(help="The model's directory.")],
     out: Annotated[Path, typer.Argument(help="Directory to write; it must not be there.")],
     neurons: Annotated[
-        int, typer.Option(help="Empty neurons per layer, a multiple of 64; 128 for some 200 facts.")
+        int, typer.Option(help="Empty neurons per layer, a multiple of 64 (128: 200 facts).")
     ] = 128,
 ) -> None:
     """Copy a model with empty neurons in its MLPs, which facts are then kept in.
