@@ -98,7 +98,9 @@ def gated(tokens: Tokens, threshold: float, counts: Sequence[int]) -> Gated:
     for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
         places = tokens.of(number)
         gate, strength = _opened(tokens, places, row, threshold)
-        _, _, directions = torch.linalg.svd((places - places.mean(0)) @ tokens.white.T)
+        _, _, directions = torch.linalg.svd(
+            (places - places.mean(0)) @ tokens.white.T, full_matrices=False
+        )
         read = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
         gates.append(gate.repeat(count, 1))
         ups.append(read / ((places @ read.T).square().mean(0).sqrt() * strength)[:, None])
