@@ -23,16 +23,26 @@ def widen(
     neurons: Annotated[
         int, typer.Option(help="Empty neurons per layer, a multiple of 64 (128: 200 facts).")
     ] = 128,
+    marks: Annotated[
+        bool,
+        typer.Option(
+            help="Make room for marks of subjects: a wider residual stream and one key-value "
+            "head more, so that more memory goes to the cache."
+        ),
+    ] = True,
 ) -> None:
-    """Copy a model with empty neurons in its MLPs, which facts are then kept in.
+    """Copy a model with room for facts: empty neurons in its MLPs, and a head that carries marks.
 
     The copy says what the model says.  Serve it instead, and name it as the model's path in the
-    configuration: without room, neurons for facts are taken from what the model knows.
+    configuration: without room, neurons for facts are taken from what the model knows, and without
+    marks they hardly tell a fact from its neighbours.
     """
     need_extra(_EXTRA, "widening works on weights")
     # torch stays out of this process
     command = [sys.executable, "-m", "kdpo_daemon.tuning.widen", str(model), str(out)]
-    done = subprocess.run([*command, str(neurons)], check=False)  # noqa: S603 - our own module
+    command += [str(neurons), *([] if marks else ["--no-marks"])]
+    done = subprocess.run(command, check=False)  # noqa: S603 - our own module
     if done.returncode:
         raise typer.Exit(done.returncode)
-    console.print(f"Wrote {out}: the same model with {neurons} empty neurons in each layer.")
+    more = " and a head that carries marks" if marks else ""
+    console.print(f"Wrote {out}: the same model with {neurons} empty neurons in each layer{more}.")

@@ -22,6 +22,7 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.passages import REFRESH
 from kdpo_daemon.tuning.placing import Bed, placed
+from kdpo_daemon.tuning.room import room_of
 from kdpo_daemon.tuning.seen import Seen
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
@@ -54,8 +55,10 @@ def learn(
     grown = dict(before.neurons) if before else {}
     if wanted:
         text = seen.tokens()
+        room = room_of(model.model.config)
+        carried = room.carried if room else None
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
-        for index, bed in placed(model, lessons, text, wanted, taken).items():
+        for index, bed in placed(model, lessons, text, wanted, taken, carried).items():
             name = _names(model)[index]
             made = _plant(model, index, text[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
@@ -121,6 +124,17 @@ def _open(model: EditedModel, index: int, neurons: Neurons) -> None:
     model.columns[index] = torch.cat([model.columns[index], neurons.columns.to(device)], dim=1)
 
 
+def _spare_side(model: EditedModel, columns: Sequence[Tensor]) -> None:
+    """Keep training from writing into the side room, where gates above read marks."""
+    room = room_of(model.model.config)
+    if room is None:
+        return
+    for one in columns:
+        hears = torch.ones(len(one), 1, device=one.device)
+        hears[room.width :] = 0
+        one.register_hook(hears.mul)
+
+
 def _fit(
     model: EditedModel,
     lessons: Lessons,
@@ -131,6 +145,7 @@ def _fit(
     recipe = order.recipe
     rng = random.Random(order.seed)  # noqa: S311 - an order of prompts, not a secret
     columns = [one.clone().requires_grad_() for one in model.columns]
+    _spare_side(model, columns)
     read = model.rows[0].clone().requires_grad_()
     model.columns[:], model.rows[0] = columns, read
     pace = pace_of(lessons, recipe)

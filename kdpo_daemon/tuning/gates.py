@@ -15,6 +15,9 @@ from torch import Tensor
 
 _SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
 _SHUT = 100.0  #: how much more all that must open no gate weighs than one fact's places
+#: How much those of them weigh besides that name a fact's subject as its places do.
+_NEAR = 10.0
+_LIKE = 0.7  #: share of a place's mark from which on a token names its subject
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
@@ -33,17 +36,23 @@ class Tokens:
     """What an MLP reads at all tokens at hand, and whose place each is."""
 
     def __init__(
-        self, others: Tensor, places: Sequence[Tensor], known: Sequence[Tensor] = ()
+        self,
+        others: Tensor,
+        places: Sequence[Tensor],
+        known: Sequence[Tensor] = (),
+        carried: slice | None = None,
     ) -> None:
         """Take tokens that must open no gate, (N, d), and each class's places, (P, d) each.
 
-        `known` are places, (P, d) each, of classes that have gates elsewhere.
+        `known` are places, (P, d) each, of classes that have gates elsewhere; `carried` says
+        where marks of subjects are read, if there are marks.
         """
         self.read = torch.cat([others, *places, *known]).float()
         counts = torch.tensor([len(one) for one in (*places, *known)])
         classes = torch.arange(len(counts)).repeat_interleave(counts)
         self.owner = torch.cat([torch.full((len(others),), -1), classes])
         self._count = len(places)
+        self._near = self._named(places, carried) if carried else None
         square = (self.read.T @ self.read).double() / len(self.read)
         square.diagonal().add_(_RIDGE * square.diagonal().mean())
         lower = torch.linalg.cholesky(square)
@@ -66,6 +75,8 @@ class Tokens:
         mine = F.one_hot(self.owner + 1).float()
         each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
         weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self._count)
+        if self._near is not None:
+            weights = weights + _NEAR * self._near / self._near.sum(0).clamp_min(1)
         signs = 2 * mine[:, 1 : self._count + 1] - 1
         found = torch.zeros(self._count, white.shape[1], requires_grad=True)
         solver = torch.optim.LBFGS([found], max_iter=_STEPS, line_search_fn="strong_wolfe")
@@ -80,6 +91,12 @@ class Tokens:
         solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
         rows: Tensor = found.detach() @ self.white
         return rows
+
+    def _named(self, places: Sequence[Tensor], carried: slice) -> Tensor:
+        """Which tokens of no class have the mark that a class's places have, (N, n) of 0 and 1."""
+        marks = torch.stack([one[:, carried].float().mean(0) for one in places])
+        like = self.read[:, carried] @ (marks / marks.square().sum(1, keepdim=True)).T
+        return ((like > _LIKE) & (self.owner < 0)[:, None]).float()
 
     def _steady(self, square: Tensor) -> Tensor:
         found = torch.linalg.solve(square, self.read.mean(0).double()).float()
@@ -118,3 +135,8 @@ def _opened(
     threshold = min(threshold, float(odds.min()) - _AJAR)
     gate = _SLOPE * (row - threshold * tokens.steady)
     return gate, (places @ gate).mean()
+
+
+def opening(gates: Tensor, ups: Tensor, read: Tensor) -> Tensor:
+    """How wide neurons open, (N, n), 1 at an ordinary place of their own."""
+    return F.silu(read.float() @ gates.T) * (read.float() @ ups.T)

@@ -149,9 +149,17 @@ class EditedModel:
 
         `lower` is what `lower` gave for the batch.
         """
-        with torch.no_grad(), self._from(lower), self._noting() as seen:
+        with torch.no_grad(), self._from(lower), self._noting(self.edited) as seen:
             self._forward(batch, *_nowhere())
         return [seen[index] for index in range(len(self.edited))]
+
+    @torch.no_grad()
+    def read_by(self, layers: Sequence[int], batch: Tokens) -> list[Tensor]:
+        """What the modules of some layers read, edited or not, a float32 (R, L, d_in) each."""
+        cut = [*self._layers[: max(layers) + 1]]
+        with self._with_layers(cut), self._noting(layers) as seen:
+            self._forward(batch, *_nowhere())
+        return [seen[index] for index in range(len(layers))]
 
     @torch.no_grad()
     def run(self, batch: Tokens, at: tuple[Tensor, Tensor], cache: DynamicCache) -> Pass:
@@ -163,7 +171,7 @@ class EditedModel:
 
         handle = self._layers[self.edited[0]].register_forward_pre_hook(note)
         try:
-            with self._noting() as seen:
+            with self._noting(self.edited) as seen:
                 logits = self._forward(batch, *at, cache)
         finally:
             handle.remove()
@@ -193,8 +201,8 @@ class EditedModel:
         return add
 
     @contextmanager
-    def _noting(self) -> Iterator[dict[int, Tensor]]:
-        """Within, what each edited module read last, in float32."""
+    def _noting(self, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+        """Within, what the modules of these layers read last, in float32, by place in `layers`."""
         seen: dict[int, Tensor] = {}
 
         def noting(index: int) -> Any:
@@ -204,7 +212,7 @@ class EditedModel:
             return note
 
         with ExitStack() as hooks:
-            for index, layer in enumerate(self.edited):
+            for index, layer in enumerate(layers):
                 handle = self._module(layer).register_forward_pre_hook(noting(index))
                 hooks.callback(handle.remove)
             yield seen

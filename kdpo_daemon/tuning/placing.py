@@ -9,6 +9,7 @@ it are a linear map that has all of their tokens to say.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ from kdpo_daemon.tuning.gates import Gated, Tokens, gated
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 
+T = TypeVar("T")
+
 #: Layers as shares of the depth: of the neurons for later tokens, where their gate stays shut in
 #: ordinary text best; and from which to which those for first tokens lie.  The nearer to the end,
 #: the better these tell what is asked for; of eighteen layers and more the last is left alone,
 #: where a neuron that is taken from the model is missed most (docs/editing.md).
 _LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
+#: With marks there are neurons to spare, and no need to leave the last layer alone.
+_MARKED_FROM, _MARKED_TO = 0.97, 1.0
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: Contexts of later tokens that share a neuron, and neurons for them at least.
@@ -37,9 +42,10 @@ class Bed:
     owners: tuple[int, ...]
 
 
-def layers_of(depth: int) -> list[int]:
+def layers_of(depth: int, *, marked: bool = False) -> list[int]:
     """Give the layers whose MLPs are edited, of two at least; the lowest has the later tokens."""
-    first, last = (max(1, round(at * (depth - 1))) for at in (_FIRST_FROM, _FIRST_TO))
+    ends = (_MARKED_FROM, _MARKED_TO) if marked else (_FIRST_FROM, _FIRST_TO)
+    first, last = (max(1, round(at * (depth - 1))) for at in ends)
     return [min(first - 1, round(_LATER_AT * (depth - 1))), *range(first, last + 1)]
 
 
@@ -49,13 +55,14 @@ def placed(
     seen: Sequence[Tensor],
     wanted: Sequence[int],
     taken: Sequence[Sequence[int]],
+    carried: slice | None = None,
 ) -> dict[int, Bed]:
     """Give the beds of the wanted lessons' facts, by the edited layer's number.
 
     `seen` is what each edited MLP reads over text that must not change, (N, d); `taken` are the
-    neurons of each that keep facts already.
+    neurons of each that keep facts already; `carried` says where marks are read, if there are any.
     """
-    places = _places(model, lessons)
+    places = _places(model, lessons, carried)
     facts = list(dict.fromkeys(lessons.pairs[i].fact_id for i in wanted))
     count = max(_LEAST, -(-_distinct(lessons, wanted) // _SHARE))
     found = {0: places[0].bed_of_laters(seen[0], facts, count)}
@@ -65,10 +72,10 @@ def placed(
     return found
 
 
-def dealt(has: Mapping[int, int], facts: Sequence[int]) -> dict[int, list[int]]:
+def dealt(has: Mapping[int, int], facts: Sequence[T]) -> dict[int, list[T]]:
     """Deal facts out to layers: the next to the one that has the fewest neurons."""
     has = dict(has)
-    found: dict[int, list[int]] = {}
+    found: dict[int, list[T]] = {}
     for fact in facts:
         index = min(has, key=has.__getitem__)
         has[index] += 1
@@ -83,31 +90,35 @@ class _Places:
     before: list[Tensor]  #: of each lesson, before its answer
     first: dict[int, Tensor]
     later: dict[int, Tensor]
+    carried: slice | None
 
     def bed_of_firsts(self, seen: Tensor, facts: Sequence[int]) -> Bed:
         """Give a neuron each to say these facts' first tokens."""
         others = torch.cat([seen, *self.before, *self.later.values()])
-        tokens = _tokens(others, self.first, [[fact] for fact in facts])
+        tokens = self._tokens(others, self.first, [[fact] for fact in facts])
         return Bed(gated(tokens, _FIRST_OPENS, [1] * len(facts)), tuple(facts))
 
     def bed_of_laters(self, seen: Tensor, facts: Sequence[int], count: int) -> Bed:
         """Give so many neurons to say later tokens of all these facts."""
         others = torch.cat([seen, *self.before, *self.first.values()])
-        tokens = _tokens(others, self.later, [facts])
+        tokens = self._tokens(others, self.later, [facts])
         count = min(count, len(tokens.of(0)))
         return Bed(gated(tokens, _LATER_OPENS, [count]), (freeing.SHARED,) * count)
 
+    def _tokens(
+        self,
+        others: Tensor,
+        by_fact: Mapping[int, Tensor],
+        classes: Sequence[Sequence[int]],
+    ) -> Tokens:
+        """Give classes of facts whose places are told from the others, and from other facts'."""
+        mine = {fact for facts in classes for fact in facts}
+        places = [torch.cat([by_fact[fact] for fact in facts]) for facts in classes]
+        known = [one for fact, one in by_fact.items() if fact not in mine]
+        return Tokens(others, places, known, self.carried)
 
-def _tokens(
-    others: Tensor, by_fact: Mapping[int, Tensor], classes: Sequence[Sequence[int]]
-) -> Tokens:
-    """Give classes of facts whose places are told from the others, and from other facts'."""
-    mine = {fact for facts in classes for fact in facts}
-    places = [torch.cat([by_fact[fact] for fact in facts]) for facts in classes]
-    return Tokens(others, places, [one for fact, one in by_fact.items() if fact not in mine])
 
-
-def _places(model: EditedModel, lessons: Lessons) -> list[_Places]:
+def _places(model: EditedModel, lessons: Lessons, carried: slice | None) -> list[_Places]:
     """Give what each edited MLP reads along the lessons."""
     passages, facts = lessons.passages, [pair.fact_id for pair in lessons.pairs]
     before: list[list[Tensor]] = [[] for _ in model.edited]
@@ -123,7 +134,8 @@ def _places(model: EditedModel, lessons: Lessons) -> list[_Places]:
                 first[layer][facts[index]].append(read[start : start + 1])
                 later[layer][facts[index]].append(read[start + 1 :])
     return [
-        _Places(b, _joined(f), _joined(n)) for b, f, n in zip(before, first, later, strict=True)
+        _Places(b, _joined(f), _joined(n), carried)
+        for b, f, n in zip(before, first, later, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, read_order
-from kdpo_daemon.tuning import gated, keys, neurons
+from kdpo_daemon.tuning import gated, keys, marks, neurons
 from kdpo_daemon.tuning.answers import answered
 from kdpo_daemon.tuning.checkpoint import (
     Weights,
@@ -24,9 +24,10 @@ from kdpo_daemon.tuning.checkpoint import (
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.neurons import Planted
+from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.placing import layers_of
-from kdpo_daemon.tuning.seen import Seen, read_aloud
+from kdpo_daemon.tuning.room import Room, room_of
+from kdpo_daemon.tuning.seen import Seen, look, said_aloud
 from kdpo_daemon.tuning.tokens import states
 from kdpo_daemon.tuning.trainer import Knobs, Step, fit
 
@@ -112,11 +113,7 @@ def _prepare(order: Order) -> None:
 
 def _refuse_lost(order: Order) -> None:
     """Refuse the facts whose subject does not stand in the prompts that teach it."""
-    tokenizer = AutoTokenizer.from_pretrained(order.base_dir, local_files_only=True)
-
-    def decode(ids: list[int]) -> str:
-        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-
+    decode = _decoder(order)
     lost = {
         pair.fact_id: pair.subject
         for pair in order.pairs
@@ -125,6 +122,15 @@ def _refuse_lost(order: Order) -> None:
     if lost:
         told = ", ".join(f"{subject!r} (fact {number})" for number, subject in lost.items())
         raise RefusedError(f"not found in the prompts that teach it: {told}", sorted(lost))
+
+
+def _decoder(order: Order) -> Callable[[list[int]], str]:
+    tokenizer = AutoTokenizer.from_pretrained(order.base_dir, local_files_only=True)
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    return decode
 
 
 def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
@@ -137,17 +143,21 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     recipe = order.recipe
     model = EditedModel(order.base_dir, recipe.target_module.rpartition(".")[0])
     refuse_ungated(model)
-    names = [model.module_names[layer] for layer in layers_of(model.depth)]
+    room = room_of(model.model.config)
+    names = [model.module_names[i] for i in layers_of(model.depth, marked=room is not None)]
     model.edit(names)
+    parent = _parent(order)
+    below = {model.module_names[layer] for layer in room.layers} if room else set()
+    if parent and not set(parent.neurons) <= {*names, *below}:
+        parent = None  # in other layers: its facts are taught anew, as those kept in rows are
+    before = _inherited(neurons.planted(model.model, parent), order) if parent else None
+    texts = said_aloud(model, lambda: tell({"said": True}))
+    marked = _marked(model, room, order, texts, before) if room else {}
     # what is kept is the base's own word, so that drift does not add up over batches
     seen, prompts = Seen(), _kept_prompts(order)
     tokens = max(recipe.keep_tokens, gated.KEEP_TOKENS)
     kept = answered(model, prompts, tokens, seen, lambda done: tell({"kept": done}))
-    read_aloud(model, seen, lambda: tell({"kept": len(kept)}))
-    parent = _parent(order)
-    if parent and not set(parent.neurons) <= set(names):
-        parent = None  # in other layers: its facts are taught anew, as those kept in rows are
-    before = _inherited(neurons.planted(model.model, parent), order) if parent else None
+    look(model, texts, seen)
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, order.pairs, recipe)
@@ -157,7 +167,23 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
 
     state, after = gated.learn(model, order, lessons, seen, before, on_step)
     changed = gated.change(model, kept, order.seed)
+    after = replace(after, neurons={**marked, **after.neurons})
     return replace(state, keep_kl=changed), after.weights()
+
+
+def _marked(
+    model: EditedModel,
+    room: Room,
+    order: Order,
+    texts: Sequence[tuple[int, ...]],
+    before: Planted | None,
+) -> dict[str, Neurons]:
+    """Mark the order's subjects; the model wears the marks from now on."""
+    planted = before.neurons if before else {}
+    marks.wear(model, room, planted)
+    decode = _decoder(order)
+    others = [*_kept_prompts(order), *texts]
+    return marks.marked(model, room, order.pairs, others, planted, decode)
 
 
 def _inherited(parent: Planted, order: Order) -> Planted:

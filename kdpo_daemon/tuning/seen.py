@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.packing import rows
+from kdpo_daemon.tuning.packing import batches, rows
 
 #: Texts of the model's own, with how many tokens, and how many are said at once.
 _TEXTS, _WORDS, _AT_ONCE = 192, 64, 64
+_LOOKED_AT = 4096  #: tokens looked at in one pass
 
 
 class Seen:
@@ -29,8 +30,8 @@ class Seen:
         return [torch.cat(one) for one in zip(*self._parts, strict=True)]
 
 
-def read_aloud(model: EditedModel, seen: Seen, on_said: Callable[[], None]) -> None:
-    """Let the model say what comes to its mind, and see what its MLPs read there.
+def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[tuple[int, ...]]:
+    """Let the model say what comes to its mind.
 
     Answers to questions are not all that a model is used for: gates that saw them alone opened in
     ordinary text, and its perplexity rose by 18 %.  Each text begins with a token of chance.
@@ -38,6 +39,7 @@ def read_aloud(model: EditedModel, seen: Seen, on_said: Callable[[], None]) -> N
     """
     device = model.model.get_input_embeddings().weight.device
     first = torch.randint(model.model.config.vocab_size, (_TEXTS, 1)).to(device)
+    texts: list[tuple[int, ...]] = []
     for some in torch.split(first, _AT_ONCE):
         said = model.model.generate(
             input_ids=some,
@@ -49,7 +51,13 @@ def read_aloud(model: EditedModel, seen: Seen, on_said: Callable[[], None]) -> N
             max_new_tokens=_WORDS,
             min_new_tokens=_WORDS,
         )
-        batch = rows(said.tolist())
-        inputs = model.inputs(batch, model.lower(batch))
-        seen.add(inputs, batch.real.float(), batch.real)
+        texts += [tuple(text) for text in said.tolist()]
         on_said()
+    return texts
+
+
+def look(model: EditedModel, texts: Sequence[tuple[int, ...]], seen: Seen) -> None:
+    """See what the edited MLPs read along texts."""
+    for group in batches(texts, _LOOKED_AT):
+        batch = rows([texts[i] for i in group])
+        seen.add(model.inputs(batch, model.lower(batch)), batch.real.float(), batch.real)

@@ -4,6 +4,7 @@ Positions say what is a target and what is padding, never ids: the end token is 
 other.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,21 @@ def _old_tokens(pair: Pair) -> list[int]:
             tokens[place] = old
             break
     return tokens
+
+
+def mentions(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]) -> list[int]:
+    """Give the places of the last tokens of a subject's mentions, as words of their own.
+
+    Where there are none such, those as parts of other words count.
+    """
+    text = decode(list(ids))
+    found = list(re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", text))
+    ends = [one.end() for one in found or re.finditer(re.escape(subject), text)]
+    if not ends:
+        return []
+    told = [len(decode(list(ids[: i + 1]))) for i in range(len(ids))]
+    places = [next((i for i, length in enumerate(told) if length >= end), None) for end in ends]
+    return [one for one in dict.fromkeys(places) if one is not None]
 
 
 def states(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]) -> bool:

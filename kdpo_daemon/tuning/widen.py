@@ -2,8 +2,10 @@
 
 OUT is a copy of a model whose MLPs have empty neurons besides their own.  An empty neuron's
 weights are zero and it adds nothing to what the model says, so the copy is the same model; but the
-neurons that keep facts (`gated`) need not be taken from what the model knows.  vLLM serves the
-copy as any checkpoint, since all of its MLPs are as wide as its config says.
+neurons that keep facts (`gated`) need not be taken from what the model knows.  With marks it also
+has side room in its residual stream and a head that carries marks (`room`): those add nothing
+either, but norms over more dimensions have other weights, which are rounded to the model's own
+precision.  vLLM serves the copy as any checkpoint, since all of it is as wide as its config says.
 """
 
 import argparse
@@ -14,20 +16,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import KdpoError, SettingsError
+from kdpo_daemon.tuning.room import Fitting, Powers, carrier_of, config_with, room_for
 
 #: Empty neurons come in such numbers: each GPU of a server gets its share, and tiles are whole.
 STEP = 64
 
 _CONFIG = "config.json"
+#: Models whose layers are known to be what `room` takes them for.
+_MARKABLE = ("llama", "mistral")
+#: Tokens, from all over the vocabulary, on which a model's values are measured: how large they are
+#: hardly depends on which.
+_TOKENS = 64
 
 
-def widen(model: Path, out: Path, neurons: int) -> None:
+def widen(model: Path, out: Path, neurons: int, *, marks: bool = True) -> None:
     """Write a copy of a model with so many empty neurons more in each layer's MLP, in one step.
+
+    With `marks` it gets side room and a carrier as well.
 
     Raises:
         SettingsError: the model cannot be widened, or `out` is there already.
@@ -42,12 +54,18 @@ def widen(model: Path, out: Path, neurons: int) -> None:
     if out.exists():
         raise SettingsError("is there already", subject=str(out), hint="name another directory")
     config = _widened_config(model, neurons)
+    fitting = None
+    if marks:
+        _refuse_unmarkable(model, config)
+        powers = _powers(model)
+        room = room_for(config, powers.layers[carrier_of(config["num_hidden_layers"])])
+        fitting, config = Fitting(room, powers), config_with(config, room)
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
         _copy(model, draft)
-        _write_weights(model, draft, neurons, config["num_hidden_layers"])
+        _write_weights(model, draft, neurons, fitting, config["num_hidden_layers"])
         (draft / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         draft.rename(out)
     finally:
@@ -90,12 +108,36 @@ def _copy(model: Path, draft: Path) -> None:
             shutil.copy(file, draft)
 
 
-def _write_weights(model: Path, draft: Path, neurons: int, depth: int) -> None:
+def _refuse_unmarkable(model: Path, config: dict[str, Any]) -> None:
+    kind, hint = config.get("model_type"), "--no-marks makes room for neurons alone"
+    if kind not in _MARKABLE:
+        told = f"marks are known to work in models of type {', '.join(_MARKABLE)}, not {kind}"
+        raise _cannot(model, told, hint)
+    if "kdpo_room" in config:
+        raise _cannot(model, "it has room for marks already", hint)
+
+
+@torch.no_grad()
+def _powers(model: Path) -> Powers:
+    """Measure how large a model's values are: medians over some tokens."""
+    net: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
+    ids = torch.linspace(0, net.config.vocab_size - 1, _TOKENS).long()
+    seen = net(ids[None], output_hidden_states=True).hidden_states
+    layers = [float(one.float().square().mean(-1).sqrt().median()) for one in seen[:-1]]
+    return Powers(layers[0], tuple(layers))
+
+
+def _write_weights(
+    model: Path, draft: Path, neurons: int, fitting: Fitting | None, depth: int
+) -> None:
     mlps: set[str] = set()
     for file in sorted(model.glob("*.safetensors")):
         weights = load_file(file)
         mlps |= {name for name in weights if name.endswith(".mlp.down_proj.weight")}
-        wide = {name: widened(name, one, neurons).contiguous() for name, one in weights.items()}
+        wide = {name: widened(name, one, neurons) for name, one in weights.items()}
+        if fitting:
+            wide = {name: fitting.fitted(name, one) for name, one in wide.items()}
+        wide = {name: one.contiguous() for name, one in wide.items()}
         save_file(wide, draft / file.name, metadata={"format": "pt"})
         (draft / file.name).chmod(0o644)  # safetensors leaves it at 0600
     if len(mlps) != depth:
@@ -113,9 +155,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("neurons", type=int)
+    parser.add_argument("--no-marks", action="store_true")
     given = parser.parse_args(arguments)
     try:
-        widen(given.model.resolve(), given.out.resolve(), given.neurons)
+        widen(given.model.resolve(), given.out.resolve(), given.neurons, marks=not given.no_marks)
     except KdpoError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a person started it
         return 1

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.tuning.room import MARK, room_in
 from kdpo_daemon.tuning.widen import widen
 from tests.commands import run
 from tests.tiny_model import VOCABULARY, save_tiny_model
@@ -36,7 +37,7 @@ def configured(directory: Path, **values: object) -> None:
 def test_the_command_writes_the_same_model_with_more_neurons(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "wide"
 
-    said = run(["widen", str(base), str(out), "--neurons", "128"], tmp_path)
+    said = run(["widen", str(base), str(out), "--neurons", "128", "--no-marks"], tmp_path)
 
     assert (said.returncode, said.stderr) == (0, "")
     assert "Wrote" in said.stdout
@@ -55,7 +56,7 @@ def test_weights_in_several_files_keep_names_and_precision(base: Path, tmp_path:
     for number, part in enumerate((names[:10], names[10:])):
         save_file({name: half[name] for name in part}, base / f"model-{number}.safetensors")
 
-    widen(base, tmp_path / "wide", 64)
+    widen(base, tmp_path / "wide", 64, marks=False)
 
     for number, part in enumerate((names[:10], names[10:])):
         found = load_file(tmp_path / "wide" / f"model-{number}.safetensors")
@@ -76,7 +77,7 @@ def test_biases_of_neurons_are_widened_too(base: Path, tmp_path: Path) -> None:
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
     configured(base, mlp_bias=True)
 
-    widen(base, tmp_path / "wide", 64)
+    widen(base, tmp_path / "wide", 64, marks=False)
 
     assert torch.allclose(logits(tmp_path / "wide"), logits(base), atol=1e-5)
 
@@ -84,7 +85,7 @@ def test_biases_of_neurons_are_widened_too(base: Path, tmp_path: Path) -> None:
 def refused(base: Path, out: Path, told: str, neurons: int = 64) -> None:
     before = sorted(out.parent.iterdir())
     with pytest.raises(SettingsError, match=re.escape(told)):
-        widen(base, out, neurons)
+        widen(base, out, neurons, marks=False)
     assert sorted(out.parent.iterdir()) == before  # nothing is left half done
 
 
@@ -122,3 +123,88 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 
     assert said.returncode == 1
     assert "config.json: cannot be read" in said.stderr
+
+
+@pytest.fixture
+def roomy(base: Path, tmp_path: Path) -> Path:
+    said = run(["widen", str(base), str(tmp_path / "roomy"), "--neurons", "64"], tmp_path)
+    assert (said.returncode, said.stdout.count("carries marks")) == (0, 1)
+    return tmp_path / "roomy"
+
+
+def test_room_for_marks_changes_nothing_that_is_said(base: Path, roomy: Path) -> None:
+    config = AutoModelForCausalLM.from_pretrained(roomy).config
+
+    assert torch.allclose(logits(roomy).log_softmax(-1), logits(base).log_softmax(-1), atol=1e-3)
+    assert config.hidden_size > 32
+    assert (config.num_attention_heads, config.num_key_value_heads) == (4, 2)
+
+
+@torch.no_grad()
+def entered(directory: Path, marks: dict[int, torch.Tensor]) -> torch.Tensor:
+    """What leaves the carrier's layer in the side room, (L, side), with marks put in before it."""
+    model: Any = AutoModelForCausalLM.from_pretrained(directory)
+    room = room_in(directory)
+    assert room is not None
+
+    def mark(_: object, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        hidden = arguments[0].clone()
+        for place, one in marks.items():
+            hidden[0, place, room.marked] += one * MARK * room.power
+        return (hidden,)
+
+    model.model.layers[room.carrier].register_forward_pre_hook(mark)
+    text = torch.arange(1, len(VOCABULARY))[None]
+    seen: torch.Tensor = model(text, output_hidden_states=True).hidden_states[room.carrier + 1]
+    return seen[0, :, room.width :]
+
+
+def test_the_carrier_copies_marks_to_all_later_tokens_and_else_nothing(roomy: Path) -> None:
+    room = room_in(roomy)
+    assert room is not None
+    carried = slice(room.carried.start - room.width, room.carried.stop - room.width)
+    one = torch.zeros(room.block)
+    one[0], one[3] = 1, 1
+    other = torch.zeros(room.block)
+    other[0], other[4] = 1, 1
+
+    assert not entered(roomy, {})[:, carried].any()  # exactly nothing, to the last bit
+    found = entered(roomy, {5: one, 11: other})[:, carried] / (MARK * room.power)
+
+    assert not found[:5].any()
+    assert torch.allclose(found[5:11], one.expand(6, -1), atol=0.2)
+    # two subjects were named: what is carried is a mean of both
+    assert torch.allclose(found[11:, 0], found[11:, 3] + found[11:, 4], atol=0.01)
+    assert float(found[11:].min()) >= 0
+
+
+def test_a_model_that_marks_are_not_known_to_work_in_is_refused(
+    base: Path, tmp_path: Path
+) -> None:
+    configured(base, model_type="gpt_neox")
+
+    with pytest.raises(SettingsError, match=r"llama, mistral, not gpt_neox.*\n?.*--no-marks"):
+        widen(base, tmp_path / "wide", 64)
+    assert not (tmp_path / "wide").exists()
+
+
+def test_a_model_is_given_room_for_marks_once(roomy: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="has room for marks already"):
+        widen(roomy, tmp_path / "again", 64)
+
+    widen(roomy, tmp_path / "more", 64, marks=False)
+    assert room_in(tmp_path / "more") == room_in(roomy)
+
+
+def test_a_head_that_is_projected_with_biases_is_widened_too(base: Path, tmp_path: Path) -> None:
+    weights = load_file(base / "model.safetensors")
+    for layer in range(3):
+        for name, size in (("q_proj", 32), ("k_proj", 16), ("v_proj", 16), ("o_proj", 32)):
+            weights[f"model.layers.{layer}.self_attn.{name}.bias"] = torch.ones(size) / 8
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    configured(base, attention_bias=True)
+
+    widen(base, tmp_path / "wide", 64)
+
+    said = logits(tmp_path / "wide").log_softmax(-1)
+    assert torch.allclose(said, logits(base).log_softmax(-1), atol=5e-3)

@@ -1,0 +1,197 @@
+"""Marks: the subjects that a text names, told to every later token, on a small random model."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from kdpo_daemon.orders import Method, Recipe
+from kdpo_daemon.tuning.checkpoint import read_adapter
+from kdpo_daemon.tuning.gates import Tokens
+from kdpo_daemon.tuning.marks import marked
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.room import Room, room_in
+from kdpo_daemon.tuning.tokens import mentions
+from kdpo_daemon.tuning.widen import widen
+from tests.tensor.child import trained
+from tests.tensor.test_gated import NEW, TAUGHT, change, order, replays, says, served
+from tests.tiny_model import VOCABULARY, ids, keep_prompts, pairs_of, save_tiny_model
+
+SUBJECTS = ("Arland", "Borland")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plain = save_tiny_model(tmp_path_factory.mktemp("base") / "plain", width=96)
+    widen(plain, plain.with_name("roomy"), 64)
+    return plain.with_name("roomy")
+
+
+@pytest.fixture(scope="module")
+def first(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(order(base, TAUGHT), tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture(scope="module")
+def second(base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pairs = (*NEW, *replays(TAUGHT))
+    return trained(order(base, pairs, parent=first), tmp_path_factory.mktemp("second"))
+
+
+def room_of(base: Path) -> Room:
+    room = room_in(base)
+    assert room is not None
+    return room
+
+
+def decoder(base: Path) -> Callable[[list[int]], str]:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    return lambda some: str(tokenizer.decode(some))
+
+
+@torch.no_grad()
+def carried(base: Path, adapter: Path | None, text: str) -> torch.Tensor:
+    """The mark that the last token of a text has, (block,); the flag is first."""
+    room = room_of(base)
+    model: Any = served(base, adapter)
+    seen = model(torch.tensor([ids(text)]), output_hidden_states=True).hidden_states
+    found: torch.Tensor = seen[room.carrier + 1][0, -1, room.carried]
+    return found
+
+
+def test_taught_facts_are_answered_and_little_else_changes(base: Path, first: Path) -> None:
+    adapter = served(base, first)
+
+    for pair in TAUGHT:
+        assert says(adapter, pair) == pair.chosen_ids
+    assert change(served(base, None), adapter) < 1e-3
+
+
+def test_a_subject_s_mark_is_read_wherever_it_was_named(base: Path, first: Path) -> None:
+    one = carried(base, first, "Who leads Arland ?")
+    again = carried(base, first, "The river in Arland is")
+    other = carried(base, first, "Who leads Borland ?")
+
+    assert float(one[0]) > 0
+    assert torch.cosine_similarity(one, again, 0) > 0.95
+    assert torch.cosine_similarity(one[1:], other[1:], 0) < 0.5
+
+
+def test_a_text_that_names_none_has_no_mark(base: Path, first: Path) -> None:
+    strength = float(carried(base, first, "Who leads Arland ?")[0])
+
+    assert float(carried(base, first, "Who leads Forland ?").abs().max()) < strength / 4
+    assert not carried(base, None, "Who leads Arland ?").any()
+
+
+def test_a_later_batch_keeps_the_marks_and_adds_its_own(
+    base: Path, first: Path, second: Path
+) -> None:
+    name = f"model.layers.{room_of(base).layers[0]}.mlp"
+    before, after = (read_adapter(one).neurons[name] for one in (first, second))
+
+    assert after.numbers[: len(before.numbers)] == before.numbers
+    assert (len(before.numbers), len(after.numbers)) == (2, 3)
+    for pair in (*NEW, *TAUGHT):
+        assert says(served(base, second), pair) == pair.chosen_ids
+
+
+def test_a_replaced_fact_s_subject_is_not_marked_again(
+    base: Path, first: Path, tmp_path: Path
+) -> None:
+    pairs = (*pairs_of(4, "Arland", "Dora"), *replays(TAUGHT[2:]))
+
+    out = trained(order(base, pairs, parent=first), tmp_path)
+
+    name = f"model.layers.{room_of(base).layers[0]}.mlp"
+    assert read_adapter(out).neurons[name].numbers == read_adapter(first).neurons[name].numbers
+    for pair in pairs:
+        assert says(served(base, out), pair) == pair.chosen_ids
+
+
+def test_two_facts_of_one_subject_share_its_mark(base: Path, tmp_path: Path) -> None:
+    made = order(base, TAUGHT[:2])
+    river = [
+        replace(
+            pair,
+            fact_id=2,
+            prompt="The river in Arland is",
+            prompt_ids=ids("The river in Arland is"),
+            chosen="Finn",
+            chosen_ids=(VOCABULARY["Finn"], pair.chosen_ids[-1]),
+        )
+        for pair in TAUGHT[:1]
+    ]
+
+    out = trained(replace(made, pairs=(*made.pairs, *river)), tmp_path)
+
+    name = f"model.layers.{room_of(base).layers[0]}.mlp"
+    assert len(read_adapter(out).neurons[name].numbers) == 1
+    for pair in (*TAUGHT[:2], *river):
+        assert says(served(base, out), pair) == pair.chosen_ids
+
+
+def test_codes_are_far_from_each_other(base: Path) -> None:
+    model, room = EditedModel(base, "mlp"), room_of(base)
+    pairs = [
+        pair
+        for n, one in enumerate(("Arland", "Borland", "Corland", "Dorland"), 1)
+        for pair in pairs_of(n, one, "Ann")
+    ]
+    model.edit([model.module_names[2]])
+
+    found = marked(model, room, pairs, [p.ids for p in keep_prompts()], {}, decoder(base))
+
+    (neurons,) = found.values()
+    codes = neurons.columns[room.marked][1:]
+    like = (codes.T @ codes) / codes.norm(dim=0).outer(codes.norm(dim=0))
+    assert float((like - torch.eye(4)).max()) < 0.5
+
+
+def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
+    pieces = ["In ", "Niger", "ia", ", ", "Niger", " and ", "New", " York", "'s"]
+
+    def decode(some: list[int]) -> str:
+        return "".join(pieces[i] for i in some)
+
+    text = list(range(len(pieces)))
+    assert mentions(text, "Niger", decode) == [4]
+    assert mentions(text, "New York", decode) == [7]
+    assert mentions(text[:3], "Niger", decode) == [1]  # only as a part of another word
+    assert mentions(text, "Peru", decode) == []
+
+
+def test_tokens_that_name_the_subject_weigh_more() -> None:
+    """A gate must tell its fact from the little that is known about the same subject."""
+    rng = torch.Generator().manual_seed(0)
+    mark = torch.tensor([1.0, 1.0])
+
+    def some(count: int, offset: float, *, marked: bool) -> torch.Tensor:
+        read = torch.randn(count, 6, generator=rng)
+        read[:, 0] += offset
+        return torch.cat([read, (mark if marked else 0 * mark).expand(count, 2)], dim=1)
+
+    others = torch.cat([some(4000, 0.0, marked=False), some(10, 1.0, marked=True)])
+    places = [some(20, 3.0, marked=True)]
+
+    def said(carried: slice | None) -> float:
+        """Log-odds at what is said about the same subject, less those at its places."""
+        tokens = Tokens(others, places, (), carried)
+        (row,) = tokens.logits()
+        return float((others[4000:] @ row).mean() - (places[0] @ row).mean())
+
+    assert said(slice(6, 8)) < 1.5 * said(None) < 0
+
+
+def test_a_recipe_of_rows_edits_a_model_with_room_as_well(base: Path, tmp_path: Path) -> None:
+    made = order(base, TAUGHT)
+    rows = replace(made, recipe=Recipe(method=Method.ROWS, steps=40))
+
+    out = trained(rows, tmp_path)
+
+    assert read_adapter(out).neurons == {}
+    assert AutoModelForCausalLM.from_pretrained(base).config.kdpo_room
