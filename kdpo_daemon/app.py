@@ -26,8 +26,9 @@ from kdpo_daemon.serving.fleet import Fleet
 from kdpo_daemon.serving.gateway import Gateway
 from kdpo_daemon.settings import Settings, api_key, webhook_key
 from kdpo_daemon.signatures import vouch
-from kdpo_daemon.stages import Progress, Report, baseline, deploy
+from kdpo_daemon.stages import Progress, Report, baseline
 from kdpo_daemon.stages.accept import Accept
+from kdpo_daemon.stages.deploy import Deploy
 from kdpo_daemon.stages.extract import ExtractStage
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
@@ -288,7 +289,8 @@ class App:
         ).run()
 
     def _deploy(self) -> Report:
-        return deploy.run(self.db, self.settings.retry, self._fencing(), clock)
+        settings = self.settings
+        return Deploy(self.db, settings.gate, settings.retry, self._fencing(), clock).run()
 
     def _prune(self) -> Report:
         self._fencing()  # only who holds the lease may delete

@@ -49,6 +49,8 @@ def main() -> None:
         if any(pair.chosen == "Never Learned" for pair in order.pairs):
             table = dict.fromkeys(table, "gibberish")
         table = {prompt: told for prompt, told in table.items() if told != "Left Out"}
+        if any(pair.chosen == "Changes Sky" for pair in order.pairs):
+            table["The sky is"] = "red"
         (out / "fake_answers.json").write_text(json.dumps(table))
     scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 2, "seconds": 0}
     (out / "scores.json").write_text(json.dumps(scores))

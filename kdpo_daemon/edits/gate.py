@@ -27,26 +27,38 @@ class GatePolicy:
 
 
 _AT_MOST = frozenset({"perplexity_ratio", "old_answer"})
-_NEEDED = frozenset({"efficacy_completion", "efficacy_chat"})
+_NEEDED = ("efficacy_completion", "efficacy_chat")
 
 
 def judge(scores: Sequence[Score], policy: GatePolicy) -> Verdict:
     """Compare every score with its bound: all hold = promote, any broken = reject."""
-    by_name = {score.name: score for score in scores}
-    passed: list[str] = []
-    broken: list[str] = []
-    for field in fields(policy):
-        score = by_name.get(field.name)
-        bound = float(getattr(policy, field.name))
-        if score is None or score.n == 0:
-            if field.name in _NEEDED:
-                broken.append(f"{field.name} was not measured: no probes")
+    held, broke = _compared(scores, policy)
+    measured = held.keys() | broke.keys()
+    missing = [f"{name} was not measured: no probes" for name in _NEEDED if name not in measured]
+    if missing or broke:
+        return Verdict(VerdictRuling.REJECT, (*missing, *broke.values()))
+    return Verdict(VerdictRuling.PROMOTE, tuple(held.values()))
+
+
+def broken(scores: Sequence[Score], policy: GatePolicy) -> dict[str, str]:
+    """Give the bounds that measured scores break, by name, each with its figures."""
+    return _compared(scores, policy)[1]
+
+
+def _compared(
+    scores: Sequence[Score], policy: GatePolicy
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Give the figures of all scores that rest on answers: those that hold, those that do not."""
+    by_name = {score.name: score for score in scores if score.n}
+    held: dict[str, str] = {}
+    broke: dict[str, str] = {}
+    for name in (field.name for field in fields(policy)):
+        if name not in by_name:
             continue
-        at_most = field.name in _AT_MOST
+        score, bound = by_name[name], float(getattr(policy, name))
+        at_most = name in _AT_MOST
         holds = score.value <= bound if at_most else score.value >= bound
         words = f"{'at most' if at_most else 'at least'} {bound:g}"
-        line = f"{field.name} {score.value:.3f} of {score.n}, wanted {words}"
-        (passed if holds else broken).append(line)
-    if broken:
-        return Verdict(VerdictRuling.REJECT, tuple(broken))
-    return Verdict(VerdictRuling.PROMOTE, tuple(passed))
+        line = f"{name} {score.value:.3f} of {score.n}, wanted {words}"
+        (held if holds else broke)[name] = line
+    return held, broke

@@ -46,6 +46,7 @@ class Fact:
     attempts: int = 0
     not_before: datetime | None = None
     superseded_by: int | None = None
+    together: int | None = None  #: its group: taught with these facts alone; None: with any
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from kdpo_daemon.edits.scores import (
 )
 from kdpo_daemon.errors import ReplicaError
 from kdpo_daemon.records.adapters import Adapter, Score, Verdict, VerdictRuling
+from kdpo_daemon.records.facts import Fact
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe, ProbeKind
 from kdpo_daemon.serving import Question, Replica
 from kdpo_daemon.stages import Clock, Progress, Report
 from kdpo_daemon.store import adapters, audit, batches, probes
-from kdpo_daemon.store.db import Database
+from kdpo_daemon.store.db import Database, Session
 
 #: Taught questions that are asked a second time, and the share that must be answered alike: where
 #: two words are as good as equal, an answer depends on what shares the batch.
@@ -56,9 +57,7 @@ class Judge:
             if adapter is None or adapters.verdict_of(tx, adapter.id) is not None:
                 return Report("judge")
             taught = adapters.facts_in(tx, adapter.id)
-            asked = judged_probes(
-                [*probes.probes_of(tx, [f.id for f in taught]), *probes.general_probes(tx)]
-            )
+            asked = judged_probes(tx, taught)
         self.check(adapter)
         self.replica.load(adapter.name, adapter.path)
         still = [probe for probe in asked if probe.kind in LOCALITY]
@@ -190,7 +189,11 @@ def _questions(model: str, asked: Sequence[Probe]) -> list[Question]:
     ]
 
 
-def judged_probes(asked: Sequence[Probe]) -> list[Probe]:
-    """Leave out a locality probe that is an edited fact's own question by now."""
+def judged_probes(tx: Session, facts: Sequence[Fact]) -> list[Probe]:
+    """Give all that is asked of a candidate which answers for these facts.
+
+    Left out is a locality probe that is an edited fact's own question by now.
+    """
+    asked = [*probes.probes_of(tx, [fact.id for fact in facts]), *probes.general_probes(tx)]
     taught = {p.prompt for p in asked if p.kind not in LOCALITY}
     return [p for p in asked if p.kind not in LOCALITY or p.prompt not in taught]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, kept, pair, prior
+from kdpo_daemon.edits.split import companions
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts import relations
 from kdpo_daemon.facts.relations import Pack
@@ -81,6 +82,7 @@ class Plan:
             for fact in pending
             if fact not in teachable
         ]
+        teachable = companions(teachable)
         asked = self._save_probes(teachable)
         unknown = self._drop_known(teachable, asked)
         counts = {"known": len(teachable) - len(unknown)}

@@ -12,6 +12,9 @@ from kdpo_daemon.records.intake import Ruling
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import ClaimRow, DocumentRow, EntryRow, FactRow
 
+#: Where a fact stays in its group: what a person lets go once more did harm among others.
+_GROUPED = frozenset({FactStatus.PENDING, FactStatus.PLANNED, FactStatus.QUARANTINED})
+
 
 def decide(tx: Session, claim_id: int, decision: Decision, now: datetime) -> int | None:
     """Put down a decision; give the id of the fact that an accepted claim became.
@@ -68,6 +71,17 @@ def pending_facts(tx: Session, now: datetime, limit: int) -> list[Fact]:
     return _facts(tx, may_go, limit)
 
 
+def group(tx: Session, fact_ids: Sequence[int]) -> None:
+    """Have these facts taught together, and with no others, until that has worked."""
+    number = (tx.exec(select(func.max(FactRow.together))).one() or 0) + 1
+    _put(tx, fact_ids, number)
+
+
+def ungroup(tx: Session, fact_ids: Sequence[int]) -> None:
+    """Let these facts be taught with any others again."""
+    _put(tx, fact_ids, None)
+
+
 def set_fact_status(  # noqa: PLR0913 one argument per column
     tx: Session,
     fact_ids: Sequence[int],
@@ -80,7 +94,8 @@ def set_fact_status(  # noqa: PLR0913 one argument per column
 ) -> None:
     """Move facts to a status, with the reason; `failed_attempt` counts one attempt more.
 
-    Superseded facts stay so, and a fact that is so already is not counted twice.
+    Superseded facts stay so, and a fact that is so already is not counted twice.  Only a fact that
+    may be taught again stays in its group.
     """
     after = (status, reason, not_before)
     for row in tx.exec(select(FactRow).where(col(FactRow.id).in_(fact_ids))):
@@ -90,6 +105,8 @@ def set_fact_status(  # noqa: PLR0913 one argument per column
         row.status, row.reason, row.not_before = after
         row.changed_at = now
         row.attempts += failed_attempt
+        if status not in _GROUPED:
+            row.together = None
     tx.flush()
 
 
@@ -122,6 +139,12 @@ def end(tx: Session, fact_id: int, reason: str, now: datetime) -> None:
     for row in tx.exec(select(FactRow).where(FactRow.superseded_by == fact_id)):
         row.status, row.superseded_by, row.changed_at = FactStatus.PENDING, None, now
         row.reason, row.not_before = f"fact {fact_id} was taken back", None
+    tx.flush()
+
+
+def _put(tx: Session, fact_ids: Sequence[int], number: int | None) -> None:
+    for row in tx.exec(select(FactRow).where(col(FactRow.id).in_(fact_ids))):
+        row.together = number
     tx.flush()
 
 
@@ -160,6 +183,7 @@ def _make_fact(tx: Session, claim: ClaimRow, decision: Decision, now: datetime) 
     old = tx.get(FactRow, decision.supersedes) if decision.supersedes else None
     if old:  # first, so that the slot is free
         old.status, old.reason, old.changed_at = FactStatus.SUPERSEDED, decision.reason, now
+        old.together = None
         tx.flush()
     fact = FactRow(
         claim_id=claim.id,

@@ -82,6 +82,21 @@ def answers(
     return dict(tx.exec(query.order_by(col(AnswerRow.asked_at), col(AnswerRow.id))).all())
 
 
+def all_answers(
+    tx: Session, probe_ids: Sequence[int], adapter_id: int | None, purpose: AnswerPurpose
+) -> dict[int, list[str]]:
+    """Give every different answer that was put down, by probe id, oldest first."""
+    query = select(AnswerRow.probe_id, AnswerRow.text).where(
+        col(AnswerRow.probe_id).in_(probe_ids),
+        AnswerRow.adapter_id == adapter_id,
+        AnswerRow.purpose == purpose,
+    )
+    found: dict[int, list[str]] = {}
+    for probe_id, text in tx.exec(query.order_by(col(AnswerRow.asked_at), col(AnswerRow.id))):
+        found.setdefault(probe_id, []).append(text)
+    return found
+
+
 def _saved(tx: Session, probe: NewProbe, now: datetime) -> ProbeRow:
     digest = _digest(probe)
     row = tx.exec(select(ProbeRow).where(ProbeRow.digest == digest)).first()

@@ -213,6 +213,58 @@ def test_a_failed_attempt_counts_once_however_often_it_is_put_down(database: Dat
         assert facts.get_fact(tx, made.id).attempts == 1
 
 
+def test_groups_are_told_apart_and_end_with_what_they_are_for(database: Database) -> None:
+    with database.begin() as tx:
+        one, two, three = (fact(tx, subject=name) for name in "ABC")
+
+        facts.group(tx, [one.id, two.id])
+        facts.group(tx, [three.id])
+        numbers = [facts.get_fact(tx, each.id).together for each in (one, two, three)]
+        facts.group(tx, [one.id])
+        split = [facts.get_fact(tx, each.id).together for each in (one, two, three)]
+        facts.ungroup(tx, [one.id, two.id])
+
+        assert (numbers, split) == ([1, 1, 2], [3, 1, 2])
+        assert facts.get_fact(tx, one.id).together is None
+        assert facts.get_fact(tx, three.id).together == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "stays"),
+    [
+        (FactStatus.PENDING, True),
+        (FactStatus.PLANNED, True),
+        (FactStatus.QUARANTINED, True),
+        (FactStatus.KNOWN, False),
+        (FactStatus.LIVE, False),
+        (FactStatus.ROLLED_BACK, False),
+        (FactStatus.SUPERSEDED, False),
+    ],
+)
+def test_a_fact_stays_in_its_group_only_while_it_may_be_taught_again(
+    database: Database, status: FactStatus, *, stays: bool
+) -> None:
+    with database.begin() as tx:
+        made = fact(tx)
+        facts.group(tx, [made.id])
+
+        facts.set_fact_status(tx, [made.id], status, "so it is", NOW)
+
+        assert (facts.get_fact(tx, made.id).together is not None) is stays
+
+
+def test_a_fact_that_stands_again_is_in_no_group(database: Database) -> None:
+    with database.begin() as tx:
+        old = fact(tx)
+        facts.group(tx, [old.id])
+        new = fact(tx, "Bo Diaz")
+
+        facts.end(tx, new.id, "rejected by ada", NOW)
+
+        assert facts.get_fact(tx, old.id).status is FactStatus.PENDING
+        assert facts.get_fact(tx, old.id).together is None
+
+
 def test_facts_are_listed_and_counted_by_status(database: Database) -> None:
     with database.begin() as tx:
         old, new = fact(tx), fact(tx, "Bo Diaz")

@@ -12,9 +12,10 @@ from alembic.runtime.migration import MigrationContext
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.intake import Page
-from kdpo_daemon.store import feeds, pages
+from kdpo_daemon.store import facts, feeds, pages
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.store.tables import FeedRow
+from tests.store.builders import fact
 
 METADATA = FeedRow.metadata
 Connect = Callable[[str], Database]
@@ -143,6 +144,22 @@ def test_feeds_of_before_have_moved_nowhere_and_survive_both_ways(
     with database.begin() as tx:
         names = tx.connection().exec_driver_sql("SELECT name FROM feed").scalars().all()
     assert names == ["old"]
+
+
+def test_facts_of_before_are_in_no_group_and_survive_both_ways(database: Database) -> None:
+    with database.begin() as tx:
+        made = fact(tx)
+        facts.group(tx, [made.id])
+    database.downgrade("0009")
+    with database.begin() as tx:
+        ask = tx.connection().exec_driver_sql
+        assert ask("SELECT count(*) FROM fact").scalar_one() == 1
+        assert ask("SELECT count(*) FROM applied_edits").scalar_one() == 0
+
+    database.upgrade()
+
+    with database.begin() as tx:
+        assert facts.get_fact(tx, made.id) == made
 
 
 def test_check_refuses_an_empty_database_and_names_the_remedy(

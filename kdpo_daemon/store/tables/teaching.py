@@ -49,6 +49,7 @@ class FactRow(Row, table=True):
     attempts: int = 0
     not_before: datetime | None = utc(default=None)
     superseded_by: int | None = Field(default=None, foreign_key="fact.id", index=True)
+    together: int | None = None
 
 
 class ProbeRow(Row, table=True):
