@@ -6,7 +6,7 @@
 VENV  := .venv
 SERVE := .venv-serve
 MODEL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kdpo-daemon/models/SmolLM2-135M-Instruct
-WIDE  := $(MODEL)-wide
+WIDE  := $(MODEL)-roomy
 BIN   := $(VENV)/bin
 
 # vLLM is three processes that import the same thousands of modules: without bytecode on disk each

@@ -21,7 +21,7 @@ from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.serving import Access, Replica, ServingPolicy
 
 ROOT = Path(__file__).parents[1]
-CACHE = Path("~/.cache/kdpo-daemon/models/SmolLM2-135M-Instruct-wide")
+CACHE = Path("~/.cache/kdpo-daemon/models/SmolLM2-135M-Instruct-roomy")
 
 #: What the shared server is started with: as many slots as a mixed batch of the tests fills.
 MAX_LORAS, MAX_CPU_LORAS, MAX_RANK = 2, 4, 16

@@ -31,6 +31,9 @@ from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 _RATE, _READ_RATE = 0.06, 0.05
 #: Lead in nats over every other token to teach: phrasings never taught open a gate less wide.
 _LEAD = 6.0
+#: How much louder first tokens are said in the end where gates read marks: nothing else hears it,
+#: and phrasings never taught open a gate as little as a quarter.
+_LOUDER = 4.0
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
 KEEP_TOKENS = 16
@@ -63,6 +66,8 @@ def learn(
             made = _plant(model, index, text[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     state = _fit(model, lessons, order, on_step)
+    if room_of(model.model.config):
+        state = _louder(model, lessons, order, before, state, on_step)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
     trained = {
         name: replace(
@@ -74,6 +79,24 @@ def learn(
         if name in grown
     }
     return state, Planted(trained, tuple(sorted(facts)))
+
+
+def _louder(
+    model: EditedModel,
+    lessons: Lessons,
+    order: Order,
+    before: Planted | None,
+    state: Step,
+    on_step: Callable[[Step], None],
+) -> Step:
+    """Say the new facts' first tokens louder; gives how it stands then.  `state` is as it was."""
+    for index, name in enumerate(_names(model)[1:], 1):
+        old = len(before.neurons[name].owners) if before and name in before.neurons else 0
+        model.columns[index][:, old:] *= _LOUDER
+    lessons.look()
+    if all(lessons.right):
+        return state_of(state.step, state.loss, state.keep_kl, lessons)
+    return _fit(model, lessons, order, on_step)
 
 
 def wear(model: EditedModel, planted: Planted) -> None:
@@ -132,7 +155,7 @@ def _spare_side(model: EditedModel, columns: Sequence[Tensor]) -> None:
     for one in columns:
         hears = torch.ones(len(one), 1, device=one.device)
         hears[room.width :] = 0
-        one.register_hook(hears.mul)
+        one.register_hook(hears.mul)  # type: ignore[no-untyped-call]  # torch's
 
 
 def _fit(

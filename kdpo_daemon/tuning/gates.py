@@ -15,9 +15,6 @@ from torch import Tensor
 
 _SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
 _SHUT = 100.0  #: how much more all that must open no gate weighs than one fact's places
-#: How much those of them weigh besides that name a fact's subject as its places do.
-_NEAR = 10.0
-_LIKE = 0.7  #: share of a place's mark from which on a token names its subject
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
@@ -36,23 +33,17 @@ class Tokens:
     """What an MLP reads at all tokens at hand, and whose place each is."""
 
     def __init__(
-        self,
-        others: Tensor,
-        places: Sequence[Tensor],
-        known: Sequence[Tensor] = (),
-        carried: slice | None = None,
+        self, others: Tensor, places: Sequence[Tensor], known: Sequence[Tensor] = ()
     ) -> None:
         """Take tokens that must open no gate, (N, d), and each class's places, (P, d) each.
 
-        `known` are places, (P, d) each, of classes that have gates elsewhere; `carried` says
-        where marks of subjects are read, if there are marks.
+        `known` are places, (P, d) each, of classes that have gates elsewhere.
         """
         self.read = torch.cat([others, *places, *known]).float()
         counts = torch.tensor([len(one) for one in (*places, *known)])
         classes = torch.arange(len(counts)).repeat_interleave(counts)
         self.owner = torch.cat([torch.full((len(others),), -1), classes])
-        self._count = len(places)
-        self._near = self._named(places, carried) if carried else None
+        self.count = len(places)  #: of classes
         square = (self.read.T @ self.read).double() / len(self.read)
         square.diagonal().add_(_RIDGE * square.diagonal().mean())
         lower = torch.linalg.cholesky(square)
@@ -74,29 +65,10 @@ class Tokens:
         white = self.read @ self.white.T
         mine = F.one_hot(self.owner + 1).float()
         each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
-        weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self._count)
-        if self._near is not None:
-            weights = weights + _NEAR * self._near / self._near.sum(0).clamp_min(1)
-        signs = 2 * mine[:, 1 : self._count + 1] - 1
-        found = torch.zeros(self._count, white.shape[1], requires_grad=True)
-        solver = torch.optim.LBFGS([found], max_iter=_STEPS, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            solver.zero_grad()
-            wrong = weights * F.softplus(-signs * (white @ found.T))
-            loss: Tensor = wrong.sum() + _DECAY * found.square().sum()
-            torch.autograd.backward(loss)
-            return loss.detach()
-
-        solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
-        rows: Tensor = found.detach() @ self.white
+        weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self.count)
+        signs = 2 * mine[:, 1 : self.count + 1] - 1
+        rows: Tensor = regression(white, signs, weights) @ self.white
         return rows
-
-    def _named(self, places: Sequence[Tensor], carried: slice) -> Tensor:
-        """Which tokens of no class have the mark that a class's places have, (N, n) of 0 and 1."""
-        marks = torch.stack([one[:, carried].float().mean(0) for one in places])
-        like = self.read[:, carried] @ (marks / marks.square().sum(1, keepdim=True)).T
-        return ((like > _LIKE) & (self.owner < 0)[:, None]).float()
 
     def _steady(self, square: Tensor) -> Tensor:
         found = torch.linalg.solve(square, self.read.mean(0).double()).float()
@@ -104,17 +76,40 @@ class Tokens:
         return steady
 
 
+def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
+    """Logistic regression by L-BFGS, (n, k): deterministic.
+
+    Args:
+        read: (N, k), in coordinates in which all are as good as each other.
+        signs: of each token in each class, (N, n) of 1 and -1.
+        weights: of each token in each class, (N, n).
+
+    """
+    found = torch.zeros(signs.shape[1], read.shape[1], requires_grad=True)
+    solver = torch.optim.LBFGS([found], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        wrong = weights * F.softplus(-signs * (read @ found.T))
+        loss: Tensor = wrong.sum() + _DECAY * found.square().sum()
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
+    return found.detach()
+
+
 def gated(tokens: Tokens, threshold: float, counts: Sequence[int]) -> Gated:
     """Give each class its neurons, `counts[c]` of them behind one gate.
 
-    A gate opens at its class's places, where log-odds pass the threshold.  Of the neurons behind
+    A gate opens at its class's places, where log-odds pass the threshold; Of the neurons behind
     it the first answers alike to all places, the others to the directions in which these differ
     most: together a linear map of that rank that is shut elsewhere.
     """
     gates, ups = [], []
     for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
         places = tokens.of(number)
-        gate, strength = _opened(tokens, places, row, threshold)
+        gate, strength = opened(tokens, places, row, threshold)
         _, _, directions = torch.linalg.svd(
             (places - places.mean(0)) @ tokens.white.T, full_matrices=False
         )
@@ -124,9 +119,7 @@ def gated(tokens: Tokens, threshold: float, counts: Sequence[int]) -> Gated:
     return Gated(torch.cat(gates), torch.cat(ups))
 
 
-def _opened(
-    tokens: Tokens, places: Tensor, row: Tensor, threshold: float
-) -> tuple[Tensor, Tensor]:
+def opened(tokens: Tokens, places: Tensor, row: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """A gate of log-odds `row`, (d,), and its mean at its places, ().
 
     It is open at all of its own places, even if one of them hardly differs from other text.

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.gates import Gated, Tokens, gated
 from kdpo_daemon.tuning.lessons import Lessons
@@ -30,6 +31,8 @@ _LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
 _MARKED_FROM, _MARKED_TO = 0.97, 1.0
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
+#: The same for first tokens where marks tell the subject, and only the question is left to tell.
+_MARKED_OPENS = -1.5
 #: Contexts of later tokens that share a neuron, and neurons for them at least.
 _SHARE, _LEAST = 24, 4
 
@@ -95,27 +98,26 @@ class _Places:
     def bed_of_firsts(self, seen: Tensor, facts: Sequence[int]) -> Bed:
         """Give a neuron each to say these facts' first tokens."""
         others = torch.cat([seen, *self.before, *self.later.values()])
-        tokens = self._tokens(others, self.first, [[fact] for fact in facts])
-        return Bed(gated(tokens, _FIRST_OPENS, [1] * len(facts)), tuple(facts))
+        tokens = _tokens(others, self.first, [[fact] for fact in facts])
+        if self.carried is None:
+            return Bed(gated(tokens, _FIRST_OPENS, [1] * len(facts)), tuple(facts))
+        return Bed(named.gated(tokens, self.carried, _MARKED_OPENS), tuple(facts))
 
     def bed_of_laters(self, seen: Tensor, facts: Sequence[int], count: int) -> Bed:
         """Give so many neurons to say later tokens of all these facts."""
         others = torch.cat([seen, *self.before, *self.first.values()])
-        tokens = self._tokens(others, self.later, [facts])
+        tokens = _tokens(others, self.later, [facts])
         count = min(count, len(tokens.of(0)))
         return Bed(gated(tokens, _LATER_OPENS, [count]), (freeing.SHARED,) * count)
 
-    def _tokens(
-        self,
-        others: Tensor,
-        by_fact: Mapping[int, Tensor],
-        classes: Sequence[Sequence[int]],
-    ) -> Tokens:
-        """Give classes of facts whose places are told from the others, and from other facts'."""
-        mine = {fact for facts in classes for fact in facts}
-        places = [torch.cat([by_fact[fact] for fact in facts]) for facts in classes]
-        known = [one for fact, one in by_fact.items() if fact not in mine]
-        return Tokens(others, places, known, self.carried)
+
+def _tokens(
+    others: Tensor, by_fact: Mapping[int, Tensor], classes: Sequence[Sequence[int]]
+) -> Tokens:
+    """Give classes of facts whose places are told from the others, and from other facts'."""
+    mine = {fact for facts in classes for fact in facts}
+    places = [torch.cat([by_fact[fact] for fact in facts]) for facts in classes]
+    return Tokens(others, places, [one for fact, one in by_fact.items() if fact not in mine])
 
 
 def _places(model: EditedModel, lessons: Lessons, carried: slice | None) -> list[_Places]:

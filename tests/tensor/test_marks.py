@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kdpo_daemon.orders import Method, Recipe
+from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.checkpoint import read_adapter
-from kdpo_daemon.tuning.gates import Tokens
+from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.marks import marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.room import Room, room_in
@@ -165,26 +166,33 @@ def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
     assert mentions(text, "Peru", decode) == []
 
 
-def test_tokens_that_name_the_subject_weigh_more() -> None:
-    """A gate must tell its fact from the little that is known about the same subject."""
+def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() -> None:
     rng = torch.Generator().manual_seed(0)
-    mark = torch.tensor([1.0, 1.0])
+    carried = slice(6, 8)
 
-    def some(count: int, offset: float, *, marked: bool) -> torch.Tensor:
+    def some(count: int, asked: float, style: float, mark: tuple[float, float]) -> torch.Tensor:
         read = torch.randn(count, 6, generator=rng)
-        read[:, 0] += offset
-        return torch.cat([read, (mark if marked else 0 * mark).expand(count, 2)], dim=1)
+        read[:, 0] += asked
+        read[:, 1] += style
+        read[:, 5] = 3.0  # what a threshold is made of
+        return torch.cat([read, torch.tensor([mark]).expand(count, 2)], dim=1)
 
-    others = torch.cat([some(4000, 0.0, marked=False), some(10, 1.0, marked=True)])
-    places = [some(20, 3.0, marked=True)]
+    text = some(4000, 0.0, 0.0, (0.0, 0.0))
+    near = some(200, 0.0, 6.0, (1.0, 1.0))  # another question about the subject
+    neighbours = some(200, 6.0, 6.0, (1.0, -1.0))  # the same question about another
+    unnamed = some(200, 6.0, 6.0, (0.0, 0.0))  # and about one that has no facts
+    others = torch.cat([text, near, neighbours, unnamed])
+    tokens = Tokens(others, [some(20, 6.0, 6.0, (1.0, 1.0))])
+    untaught = some(50, 6.0, 0.0, (1.0, 1.0))
 
-    def said(carried: slice | None) -> float:
-        """Log-odds at what is said about the same subject, less those at its places."""
-        tokens = Tokens(others, places, (), carried)
-        (row,) = tokens.logits()
-        return float((others[4000:] @ row).mean() - (places[0] @ row).mean())
+    def heard(rows: Gated, read: torch.Tensor) -> float:
+        return float((opening(rows.gates, rows.ups, read)[:, 0] > 0.3).float().mean())
 
-    assert said(slice(6, 8)) < 1.5 * said(None) < 0
+    by_mark = named.gated(tokens, carried, -1.0)
+    assert heard(by_mark, untaught) > 0.9
+    for other in (text, near, neighbours):
+        assert heard(by_mark, other) < 0.02
+    assert not opening(by_mark.gates, by_mark.ups, torch.cat([text, unnamed])).any()
 
 
 def test_a_recipe_of_rows_edits_a_model_with_room_as_well(base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Gates of facts whose subjects have marks: who is asked about is known, what is asked is not.
+
+A token that carries the mark of a fact's subject is told from its places by a regression over
+such tokens alone: other questions about the subject, and what answers them.  All other tokens are
+shut out by the mark, whatever the regression makes of them: to the log-odds comes
+
+    K (m x / m m - 1),    m the mark at the fact's places,
+
+with K as large as the boldest of those tokens wants it, unless the fact's own places would lose
+half of their lead by it: their marks differ a little in strength.  Fitted in one regression over
+all tokens a gate would ask for every trait of its places that ordinary text lacks, and an untaught
+phrasing lacks some too (docs/editing.md).  Behind the gate, too, the neuron reads the mark: where
+a text has named no taught subject it says exactly nothing.
+"""
+
+import torch
+from torch import Tensor
+
+from kdpo_daemon.tuning.gates import Gated, Tokens, opened, regression
+
+_NEAR = 10.0  #: how much tokens with the mark weigh, against 1 of the fact's places
+_LIKE = 0.7  #: share of a place's mark from which on a token carries it
+_SHUT = 1.0  #: log-odds by which tokens without the mark miss the threshold
+_MOST = 60.0  #: of K
+_APART = 0.2  #: least difference of marks that K is made for
+_STEADY = 5.0  #: how freely the threshold is chosen, against white noise
+
+
+def gated(tokens: Tokens, carried: slice, opens: float) -> Gated:
+    """Give each class a neuron.
+
+    Args:
+        tokens: with the classes.
+        carried: where marks are read.
+        opens: the log-odds at which the gates open.
+
+    """
+    gates, ups = [], []
+    ground = _Ground(tokens, carried, opens)
+    for number in range(tokens.count):
+        places, mark = tokens.of(number), ground.mark(number)
+        gate, strength = opened(tokens, places, ground.logits(number, mark), opens)
+        gates.append(gate)
+        ups.append(mark / ((places @ mark).square().mean().sqrt() * strength))
+    return Gated(torch.stack(gates), torch.stack(ups))
+
+
+class _Ground:
+    """What is alike for all classes."""
+
+    def __init__(self, tokens: Tokens, carried: slice, opens: float) -> None:
+        self._tokens, self._carried, self._opens = tokens, carried, opens
+        self._steady = tokens.read @ tokens.steady
+        plain, basis = tokens.read.clone(), tokens.white.clone()
+        plain[:, carried] = 0
+        basis[:, carried] = 0
+        #: all but the marks, as white noise, and what a threshold is made of
+        self._white = torch.cat([plain @ basis.T, _STEADY * self._steady[:, None]], dim=1)
+        self._back = torch.cat([basis, _STEADY * tokens.steady[None]])
+
+    def mark(self, number: int) -> Tensor:
+        """The direction whose product with a class's mark is 1, (d,)."""
+        mark = torch.zeros_like(self._tokens.steady)
+        mark[self._carried] = self._tokens.of(number)[:, self._carried].mean(0)
+        found: Tensor = mark / mark.square().sum().clamp_min(1e-12)
+        return found
+
+    def logits(self, number: int, mark: Tensor) -> Tensor:
+        """The direction whose product with a token is its log-odds to be a class's place, (d,)."""
+        tokens = self._tokens
+        mine, like = tokens.owner == number, tokens.read @ mark
+        other = (like <= _LIKE) & ~mine
+        found = self._told(mine, (like > _LIKE) & ~mine)
+        lead, apart = self._white @ found - self._opens * self._steady, self._steady - like
+        bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)
+        wanted = float(bold.max()) if len(bold) else 0.0
+        borne = float(lead[mine].mean() / (2 * apart[mine].max().clamp_min(1e-3)))
+        shut = max(0.0, min(wanted, borne, _MOST))
+        row: Tensor = found @ self._back + shut * (mark - tokens.steady)
+        return row
+
+    def _told(self, mine: Tensor, near: Tensor) -> Tensor:
+        """What tells a class's places from tokens with the same mark, in white coordinates."""
+        read = torch.cat([self._white[mine], self._white[near]])
+        is_mine = torch.arange(len(read)) < int(mine.sum())
+        signs = torch.where(is_mine, 1.0, -1.0)[:, None]
+        against = _NEAR / near.sum().clamp_min(1)
+        weights = torch.where(is_mine, 1 / mine.sum(), against)[:, None]
+        return regression(read, signs, weights)[0]
