@@ -31,8 +31,9 @@ from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.extract import ExtractStage
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
-from kdpo_daemon.stages.plan import Curriculum, Plan
+from kdpo_daemon.stages.plan import Plan
 from kdpo_daemon.stages.prune import Prune
+from kdpo_daemon.stages.questions import Curriculum
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train

@@ -3,24 +3,19 @@
 The served model is asked first: what it already knows is not edited.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, kept, pair, prior
+from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, pair, prior
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.facts import relations
-from kdpo_daemon.facts.relations import Pack
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import (
     Answer,
     AnswerPurpose,
-    Form,
     KeepPrompt,
-    NewProbe,
     Pair,
     Probe,
     ProbeKind,
@@ -28,6 +23,7 @@ from kdpo_daemon.records.teaching import (
 )
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report
+from kdpo_daemon.stages.questions import Curriculum, few_taught, keep_prompts, probes_for
 from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
 from kdpo_daemon.store.db import Database
 
@@ -37,21 +33,9 @@ B = TypeVar("B")
 #: Requests to the server under way at once.
 _AT_ONCE = 16
 
-#: Taught phrasings of each form that tell whether a fact is known, beside those never taught.
-_ASKED_FIRST = 3
-
 #: What is taught again of the facts that the wanted version answers for.  Until a server has that
 #: version they are still planned, or rolled back.
 _REPLAYED = frozenset({FactStatus.LIVE, FactStatus.PLANNED, FactStatus.ROLLED_BACK})
-
-
-@dataclass(frozen=True)
-class Curriculum:
-    """What may be asked and taught besides the facts themselves."""
-
-    pack: Pack
-    general_probes: tuple[NewProbe, ...]  #: judge only
-    general_keep: tuple[Prompt, ...]  #: train only
 
 
 @dataclass(frozen=True)
@@ -238,55 +222,3 @@ class Plan:
                 done.append(result)
                 self.progress(what, len(done), len(over))
         return done
-
-
-def probes_for(
-    fact: Fact, pack: Pack, policy: PlanPolicy, taken: frozenset[str]
-) -> list[NewProbe]:
-    """Give all probes of one fact; `taken` are subjects with facts of their own."""
-    relation = pack.relations[fact.relation]
-    right = (fact.object,)
-
-    def made(
-        kind: ProbeKind, prompts: Sequence[Prompt], expected: tuple[str, ...]
-    ) -> list[NewProbe]:
-        return [NewProbe(kind, prompt, expected, fact.id) for prompt in prompts]
-
-    other = relations.same_subject(pack, relation, fact.subject, policy.same_subject)
-    neighbours = relations.neighbours(
-        pack, relation, fact.subject, fact.role, policy.neighbours, taken
-    )
-    return [
-        *made(ProbeKind.EDIT, relations.taught(relation, fact.subject, fact.role), right),
-        *made(ProbeKind.PARAPHRASE, relations.held_out(relation, fact.subject, fact.role), right),
-        *made(ProbeKind.SAME_SUBJECT, other, ()),
-        *made(ProbeKind.SAME_RELATION, neighbours, ()),
-    ]
-
-
-def few_taught(asked: Sequence[Probe]) -> list[Probe]:
-    """Leave out most taught phrasings: a few of each fact and form tell whether it is known."""
-    count: Counter[tuple[int | None, Form]] = Counter()
-    chosen = []
-    for probe in asked:
-        key = probe.fact_id, probe.prompt.form
-        count[key] += probe.kind is ProbeKind.EDIT
-        if probe.kind is not ProbeKind.EDIT or count[key] <= _ASKED_FIRST:
-            chosen.append(probe)
-    return chosen
-
-
-def keep_prompts(
-    taught: Sequence[Fact], taken: frozenset[str], curriculum: Curriculum, policy: PlanPolicy
-) -> list[Prompt]:
-    """Choose the prompts whose answers training must leave alone.
-
-    `taken` are subjects with facts of their own, whose answers may change.
-    """
-    special: list[Prompt] = []
-    for fact in taught:
-        relation = curriculum.pack.relations[fact.relation]
-        special += relations.keep_prompts(
-            curriculum.pack, relation, fact.subject, fact.role, taken
-        )
-    return kept(special, curriculum.general_keep, policy, policy.seed)
