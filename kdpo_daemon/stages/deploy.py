@@ -1,24 +1,40 @@
 """Verdict -> a deployment row, or facts for another try.  Moves nothing itself: that is `sync`."""
 
-from kdpo_daemon.edits.retry import RetryPolicy, after_failure
+from datetime import datetime
+
+from kdpo_daemon.edits.retry import RetryPolicy, after_failure, next_try
 from kdpo_daemon.edits.scores import learned
 from kdpo_daemon.records.adapters import Adapter, VerdictRuling
 from kdpo_daemon.records.facts import Fact, FactStatus
+from kdpo_daemon.records.serving import Deployment
 from kdpo_daemon.records.teaching import AnswerPurpose, Batch, BatchStatus
 from kdpo_daemon.stages import Clock, Report
-from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
+from kdpo_daemon.store import (
+    adapters,
+    audit,
+    batches,
+    deployments,
+    facts,
+    probes,
+    revocations,
+)
 from kdpo_daemon.store.db import Database, Session
 
 
 def run(db: Database, policy: RetryPolicy, fencing: int, clock: Clock) -> Report:
-    """Carry out the verdict on the open batch, if there is one, in one transaction."""
+    """Carry out the verdict on the open batch, if there is one, in one transaction.
+
+    Without a batch, version 0 is wanted if all that the wanted version teaches was revoked.
+    """
     now = clock()
     with db.begin() as tx:
         standing = deployments.standing(tx)
         batch = batches.open_batch(tx)
-        adapter = adapters.adapter_of_batch(tx, batch.id) if batch else None
+        if batch is None:
+            return _bare(tx, standing, fencing, now)
+        adapter = adapters.adapter_of_batch(tx, batch.id)
         verdict = adapters.verdict_of(tx, adapter.id) if adapter else None
-        if batch is None or adapter is None or verdict is None:
+        if adapter is None or verdict is None:
             return Report("deploy")
         if standing and standing.pinned and verdict.ruling is VerdictRuling.PROMOTE:
             return Report("deploy")  # it waits, whole, for `kdpo thaw`
@@ -27,6 +43,9 @@ def run(db: Database, policy: RetryPolicy, fencing: int, clock: Clock) -> Report
             why = "; ".join(verdict.reasons)
             batches.set_batch_status(tx, batch.id, BatchStatus.REJECTED, now, error=why)
             _try_again(tx, new, f"{adapter.name} was rejected: {why}", policy, clock)
+            due = revocations.due(tx)
+            later = {one.id: next_try(one.attempts, policy, now) for one in due}
+            revocations.postpone(tx, later)
             return Report("deploy", {"rejected": 1}, (f"{adapter.name} rejected: {why}",))
         batches.set_batch_status(tx, batch.id, BatchStatus.PROMOTED, now)
         reason = f"the gate promoted it: {'; '.join(verdict.reasons)}"
@@ -50,6 +69,22 @@ def new_facts(tx: Session, batch: Batch) -> list[Fact]:
     """Give the facts that a batch teaches for the first time."""
     ids = sorted({pair.fact_id for pair in batches.pairs_of(tx, batch.id) if not pair.replay})
     return [facts.get_fact(tx, fact_id) for fact_id in ids]
+
+
+def _bare(tx: Session, standing: Deployment | None, fencing: int, now: datetime) -> Report:
+    """Want version 0 where nothing but revoked facts is taught: there is nothing to train."""
+    due = revocations.due(tx)
+    if standing is None or standing.pinned or not due:
+        return Report("deploy")
+    if adapters.taught_again(tx, standing.adapter.id):
+        return Report("deploy")
+    base = adapters.version_0(tx)
+    told = ", ".join(f"fact:{fact.id} was {fact.reason}" for fact in due)
+    reason = f"no fact is left: {told}"
+    deployments.deploy(tx, base.id, "daemon", reason, fencing, now)
+    detail: dict[str, object] = {"from": standing.adapter.name, "why": reason}
+    audit.record(tx, "daemon", "deployment.wanted", f"adapter:{base.name}", detail, now)
+    return Report("deploy", {"taken back": len(due)})
 
 
 def _not_learned(tx: Session, adapter: Adapter, new: list[Fact]) -> list[Fact]:
