@@ -26,14 +26,13 @@ from kdpo_daemon.serving.fleet import Fleet
 from kdpo_daemon.serving.gateway import Gateway
 from kdpo_daemon.settings import Settings, api_key, webhook_key
 from kdpo_daemon.signatures import vouch
-from kdpo_daemon.stages import Progress, Report, baseline, deploy
+from kdpo_daemon.stages import Progress, Report, baseline, deploy, questions
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.extract import ExtractStage
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
 from kdpo_daemon.stages.plan import Plan
 from kdpo_daemon.stages.prune import Prune
-from kdpo_daemon.stages.questions import Curriculum
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train
@@ -85,7 +84,7 @@ class App:
         return material.pack(self.settings)
 
     @cached_property
-    def curriculum(self) -> Curriculum:
+    def curriculum(self) -> questions.Curriculum:
         """What may be asked and taught besides the facts."""
         return material.curriculum(self.settings.intake, self.pack)
 

@@ -1,12 +1,9 @@
 """Verdict -> a deployment row, or facts for another try.  Moves nothing itself: that is `sync`."""
 
-from datetime import datetime
-
 from kdpo_daemon.edits.retry import RetryPolicy, after_failure, next_try
 from kdpo_daemon.edits.scores import learned
 from kdpo_daemon.records.adapters import Adapter, VerdictRuling
 from kdpo_daemon.records.facts import Fact, FactStatus
-from kdpo_daemon.records.serving import Deployment
 from kdpo_daemon.records.teaching import AnswerPurpose, Batch, BatchStatus
 from kdpo_daemon.stages import Clock, Report
 from kdpo_daemon.store import (
@@ -22,19 +19,14 @@ from kdpo_daemon.store.db import Database, Session
 
 
 def run(db: Database, policy: RetryPolicy, fencing: int, clock: Clock) -> Report:
-    """Carry out the verdict on the open batch, if there is one, in one transaction.
-
-    Without a batch, version 0 is wanted if all that the wanted version teaches was revoked.
-    """
+    """Carry out the verdict on the open batch, if there is one, in one transaction."""
     now = clock()
     with db.begin() as tx:
         standing = deployments.standing(tx)
         batch = batches.open_batch(tx)
-        if batch is None:
-            return _bare(tx, standing, fencing, now)
-        adapter = adapters.adapter_of_batch(tx, batch.id)
+        adapter = adapters.adapter_of_batch(tx, batch.id) if batch else None
         verdict = adapters.verdict_of(tx, adapter.id) if adapter else None
-        if adapter is None or verdict is None:
+        if batch is None or adapter is None or verdict is None:
             return Report("deploy")
         if standing and standing.pinned and verdict.ruling is VerdictRuling.PROMOTE:
             return Report("deploy")  # it waits, whole, for `kdpo thaw`
@@ -69,22 +61,6 @@ def new_facts(tx: Session, batch: Batch) -> list[Fact]:
     """Give the facts that a batch teaches for the first time."""
     ids = sorted({pair.fact_id for pair in batches.pairs_of(tx, batch.id) if not pair.replay})
     return [facts.get_fact(tx, fact_id) for fact_id in ids]
-
-
-def _bare(tx: Session, standing: Deployment | None, fencing: int, now: datetime) -> Report:
-    """Want version 0 where nothing but revoked facts is taught: there is nothing to train."""
-    due = revocations.due(tx)
-    if standing is None or standing.pinned or not due:
-        return Report("deploy")
-    if adapters.taught_again(tx, standing.adapter.id):
-        return Report("deploy")
-    base = adapters.version_0(tx)
-    told = ", ".join(f"fact:{fact.id} was {fact.reason}" for fact in due)
-    reason = f"no fact is left: {told}"
-    deployments.deploy(tx, base.id, "daemon", reason, fencing, now)
-    detail: dict[str, object] = {"from": standing.adapter.name, "why": reason}
-    audit.record(tx, "daemon", "deployment.wanted", f"adapter:{base.name}", detail, now)
-    return Report("deploy", {"taken back": len(due)})
 
 
 def _not_learned(tx: Session, adapter: Adapter, new: list[Fact]) -> list[Fact]:

@@ -23,7 +23,7 @@ from kdpo_daemon.records.teaching import (
     Prompt,
 )
 from kdpo_daemon.serving import Replica
-from kdpo_daemon.stages import Clock, Progress, Report
+from kdpo_daemon.stages import Clock, Progress, Report, revoke
 from kdpo_daemon.stages.questions import Curriculum, few_taught, keep_prompts, probes_for
 from kdpo_daemon.store import (
     adapters,
@@ -91,6 +91,8 @@ class Plan:
             made, more = self._make_batch(unknown, asked, due=due)
             problems += more
             counts["batches"] = int(made)
+            if due and not made:
+                counts["taken back"] = int(revoke.bare(self.db, self.clock))
         return Report("plan", counts, tuple(problems))
 
     def _save_probes(self, pending: Sequence[Fact]) -> list[Probe]:

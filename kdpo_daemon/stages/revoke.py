@@ -1,15 +1,15 @@
 """An operator's word -> facts that no later version teaches.  The next cycle makes that version.
 
-What is revoked is what the wanted version teaches and should not: `plan` makes a batch without it,
-as long as that is so, or `deploy` goes back to version 0 if nothing else is left.
+As long as the wanted version teaches what is revoked, `plan` makes a batch without it; or wants
+version 0, if nothing else is left to teach.
 """
 
 from collections.abc import Sequence
 
 from kdpo_daemon.records.facts import Fact
 from kdpo_daemon.stages import Clock
-from kdpo_daemon.stages.rollback import give_up_open_batch
-from kdpo_daemon.store import audit, batches, deployments, revocations
+from kdpo_daemon.stages.rollback import Word, give_up_open_batch, want
+from kdpo_daemon.store import adapters, audit, batches, deployments, revocations
 from kdpo_daemon.store.db import Database
 
 
@@ -35,3 +35,21 @@ def run(
             detail: dict[str, object] = {"reason": reason, "taught_by": served.get(fact_id, [])}
             audit.record(tx, actor, "fact.revoked", f"fact:{fact_id}", detail, now)
     return revoked
+
+
+def bare(db: Database, clock: Clock) -> bool:
+    """Want version 0 if all that the wanted version teaches was revoked; not against a pin.
+
+    Tells whether it is wanted now: there is nothing to train then.
+    """
+    with db.begin() as tx:
+        standing = deployments.standing(tx)
+        due = revocations.due(tx)
+        if standing is None or standing.pinned or not due:
+            return False
+        if batches.open_batch(tx) or adapters.taught_again(tx, standing.adapter.id):
+            return False
+        told = ", ".join(f"fact:{fact.id} was {fact.reason}" for fact in due)
+        word = Word("deployment.wanted", "daemon", f"no fact is left: {told}")
+        want(tx, adapters.version_0(tx), word, clock)
+    return True
