@@ -121,12 +121,14 @@ def candidate_scores(
             "old_answer", [mentions(after[p.id], [old_objects[p.fact_id or 0]]) for p in replaced]
         )
     )
-    said = [
-        mentions(after[p.id], p.expected) and not mentions(before[p.id], p.expected)
-        for p in revoked
-    ]
-    scores.append(_share("revoked_answer", said))
+    if revoked:
+        scores.append(_share("revoked_answer", [_says(p, before, after) for p in revoked]))
     return scores
+
+
+def _says(probe: Probe, before: Mapping[int, str], after: Mapping[int, str]) -> bool:
+    said = mentions(after[probe.id], probe.expected)
+    return said and not mentions(before[probe.id], probe.expected)
 
 
 def learned(probes: Sequence[Probe], after: Mapping[int, str]) -> dict[int, bool]:
