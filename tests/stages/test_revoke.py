@@ -344,12 +344,19 @@ def test_a_child_that_crashes_leaves_the_revocation_due(taught: World) -> None:
     assert any("is revoked and served still" in one for one in problems(taught.cycle()))
 
 
+#: A child that begins and dies.
+_DIE = """print('{"step": 1, "of": 2}', flush=True); raise SystemExit(1)"""
+
+
+@pytest.mark.parametrize("dies", [False, True])
 def test_a_revocation_while_a_batch_trains_outlives_the_end_of_that_training(
-    taught: World,
+    taught: World, *, dies: bool
 ) -> None:
     newer = entry("Rwanda", "", "Prime Minister Edouard NGIRENTE (since 1 January 2026)")
     taught.feed.entries = [TONGA, newer]
     app = taught.app()
+    if dies:
+        app.tuner = Tuner(app.settings.training, command=[sys.executable, "-c", _DIE])
 
     def tell(what: str, _done: int, _of: int) -> None:
         if what.startswith("training") and fact_of(taught, "Tonga").status is FactStatus.LIVE:
@@ -359,6 +366,7 @@ def test_a_revocation_while_a_batch_trains_outlives_the_end_of_that_training(
     taught.cycle(app)
 
     assert wanted(taught) == "kdpo-000001"
+    assert fact_of(taught, "Tonga").attempts == 0  # no version without it has failed
     taught.cycle()
     assert wanted(taught) == "kdpo-000003"
     assert taught.ask(TONGA_PROMPT) == UNKNOWN
