@@ -120,9 +120,8 @@ def revoke(
 ) -> None:
     """Take facts out of service for good; all others stay.
 
-    The next cycle makes and judges a version without them; what they had replaced stands again.
-    Until servers have it they answer as before, and `kdpo status` says so.  An entry that says the
-    same in other words later is held.
+    The next cycle makes a version without them; what they had replaced stands again.  Until
+    servers have that version they still answer with the facts, and `kdpo status` says so.
     """
     app = app_of(ctx)
     numbers = tuple(dict.fromkeys(_fact(one) for one in ids))
