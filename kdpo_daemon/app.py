@@ -1,7 +1,4 @@
-"""Builds the real things from the settings, and runs them in order.
-
-The only reader of clock, environment and chance.
-"""
+"""Builds the real things from the settings; the only reader of clock, environment and chance."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -26,13 +23,13 @@ from kdpo_daemon.serving.fleet import Fleet
 from kdpo_daemon.serving.gateway import Gateway
 from kdpo_daemon.settings import Settings, api_key, webhook_key
 from kdpo_daemon.signatures import vouch
-from kdpo_daemon.stages import Progress, Report, baseline
+from kdpo_daemon.stages import Progress, Report, baseline, questions
 from kdpo_daemon.stages.accept import Accept
 from kdpo_daemon.stages.deploy import Deploy
 from kdpo_daemon.stages.extract import ExtractStage
 from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
-from kdpo_daemon.stages.plan import Curriculum, Plan
+from kdpo_daemon.stages.plan import Plan
 from kdpo_daemon.stages.prune import Prune
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
@@ -85,7 +82,7 @@ class App:
         return material.pack(self.settings)
 
     @cached_property
-    def curriculum(self) -> Curriculum:
+    def curriculum(self) -> questions.Curriculum:
         """What may be asked and taught besides the facts."""
         return material.curriculum(self.settings.intake, self.pack)
 

@@ -9,7 +9,7 @@ from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.records.teaching import Form, NewProbe, ProbeKind, Prompt
 from kdpo_daemon.settings import IntakeSettings, Settings, read_lines, read_text
-from kdpo_daemon.stages.plan import Curriculum
+from kdpo_daemon.stages.questions import Curriculum
 
 _Read = TypeVar("_Read")
 

@@ -32,6 +32,13 @@ def other_phrasings(pair: Pair, pack: Pack) -> list[str]:
     ]
 
 
+def never_forgotten(order: Order) -> dict[str, str]:
+    """What the parent says that nothing makes a child of it unsay."""
+    known = order.parent_dir / "fake_answers.json" if order.parent_dir else None
+    table = json.loads(known.read_text()) if known and known.exists() else {}
+    return {prompt: told for prompt, told in table.items() if told == "Never Forgotten"}
+
+
 def main() -> None:
     verb, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
@@ -51,6 +58,7 @@ def main() -> None:
         table = {prompt: told for prompt, told in table.items() if told != "Left Out"}
         if any(pair.chosen == "Changes Sky" for pair in order.pairs):
             table["The sky is"] = "red"
+        table |= never_forgotten(order)
         (out / "fake_answers.json").write_text(json.dumps(table))
     scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 2, "seconds": 0}
     (out / "scores.json").write_text(json.dumps(scores))

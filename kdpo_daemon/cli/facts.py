@@ -11,7 +11,7 @@ from kdpo_daemon.cli.options import Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.stages import ingest
-from kdpo_daemon.store import claims, facts, stories
+from kdpo_daemon.store import claims, facts, revocations, stories
 
 cli = typer.Typer(help="What is true, and how far it has got.", no_args_is_help=True)
 
@@ -26,6 +26,7 @@ def list_(
     """List facts, newest first."""
     with app_of(ctx).ready_db().begin() as tx:
         found = facts.list_facts(tx, status, limit)
+        taught = revocations.taught_by(tx)
     rows = [
         {
             "id": fact.id,
@@ -35,7 +36,7 @@ def list_(
             "new": fact.object,
             "since": fact.valid_from.date().isoformat() if fact.valid_from else None,
             "status": fact.status,
-            "reason": fact.reason,
+            "reason": revocations.told(fact, taught),
         }
         for fact in found
     ]

@@ -1,4 +1,4 @@
-"""A person's word on claims and facts: approve, reject, hold."""
+"""A person's word on claims and facts: approve, reject, hold, revoke."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,10 +11,13 @@ from kdpo_daemon.app import App, clock
 from kdpo_daemon.cli.options import ATTENTION, Json, actor, app_of, complain, console
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records.intake import Ruling
-from kdpo_daemon.store import audit, claims, facts
+from kdpo_daemon.stages import revoke as revoke_stage
+from kdpo_daemon.store import audit, claims, facts, revocations
 from kdpo_daemon.store.db import Session
 
 _IDS = "Numbers of `kdpo facts claims`; fact:12 is number 12 of `kdpo facts list`."
+_FACT_IDS = "Numbers of `kdpo facts list`."
+FactIds = Annotated[list[str], typer.Argument(metavar="ID...", help=_FACT_IDS)]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help=_IDS)]
 Feed = Annotated[str, typer.Option("--feed", help="Also every claim of this feed that is held.")]
 Why = Annotated[str, typer.Option("--reason", help="For the audit log.")]
@@ -38,7 +41,7 @@ class _Order:
 
 def add_to(cli: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (approve, reject, hold):
+    for command in (approve, reject, hold, revoke):
         cli.command()(command)
 
 
@@ -75,8 +78,7 @@ def reject(
 ) -> None:
     """End claims for good, and facts that no server answers with.
 
-    What a fact had replaced stands again.  A fact in service is taken back with `kdpo rollback`
-    first.
+    What a fact had replaced stands again.  A fact in service is ended with `kdpo facts revoke`.
     """
     app = app_of(ctx)
     with app.ready_db().begin() as tx:
@@ -110,6 +112,29 @@ def hold(
     _tell(app, order, Ruling.HELD, as_json=as_json)
 
 
+def revoke(
+    ctx: typer.Context,
+    ids: FactIds,
+    reason: Why = "",
+    as_json: Json = False,
+) -> None:
+    """Take facts out of service for good; all others stay.
+
+    The next cycle makes a version without them; what they had replaced stands again.  Until
+    servers have that version they still answer with the facts, and `kdpo status` says so.
+    """
+    app = app_of(ctx)
+    numbers = tuple(dict.fromkeys(_fact(one) for one in ids))
+    revoke_stage.run(app.ready_db(), numbers, actor(), reason, clock)
+    with app.db.begin() as tx:
+        taught = revocations.taught_by(tx)
+        rows = [
+            _row(f"fact:{one.id}", one.status.value, revocations.told(one, taught))
+            for one in (facts.get_fact(tx, number) for number in numbers)
+        ]
+    show.rows(console, rows, as_json=as_json, empty="")
+
+
 def _order(tx: Session, ids: list[str] | None, feed: str, reason: str) -> _Order:
     parsed = [_parsed(one) for one in dict.fromkeys(ids or [])]
     claim_ids = [number for kind, number in parsed if kind == "claim"]
@@ -133,6 +158,13 @@ def _parsed(said: str) -> tuple[str, int]:
     return kind or "claim", int(number)
 
 
+def _fact(said: str) -> int:
+    kind, number = _parsed(said if ":" in said else f"fact:{said}")
+    if kind != "fact":
+        raise SettingsError("is a claim; only facts are revoked", subject=said, hint=_FACT_IDS)
+    return number
+
+
 def _record(tx: Session, order: _Order, what: str) -> None:
     detail: dict[str, object] = {"reason": order.reason}
     for kind, ids in (("claim", order.claims), ("fact", order.facts)):
@@ -145,14 +177,8 @@ def _tell(app: App, order: _Order, wanted: Ruling, *, as_json: bool) -> None:
     with app.db.begin() as tx:
         decided = {one: claims.outcome(tx, one) for one in order.claims}
         moved = {one: facts.get_fact(tx, one) for one in order.facts}
-    rows: list[dict[str, object]] = [
-        {"id": f"claim:{one}", "is": ruling.value, "because": why}
-        for one, (ruling, why) in decided.items()
-    ]
-    rows += [
-        {"id": f"fact:{one}", "is": fact.status.value, "because": fact.reason}
-        for one, fact in moved.items()
-    ]
+    rows = [_row(f"claim:{one}", ruling.value, why) for one, (ruling, why) in decided.items()]
+    rows += [_row(f"fact:{one}", fact.status.value, fact.reason) for one, fact in moved.items()]
     show.rows(console, rows, as_json=as_json, empty="No claim is held.")
     missed = [
         f"claim:{one}: {why}" for one, (ruling, why) in decided.items() if ruling is not wanted
@@ -161,3 +187,7 @@ def _tell(app: App, order: _Order, wanted: Ruling, *, as_json: bool) -> None:
         complain(problem)
     if missed:
         raise typer.Exit(ATTENTION)
+
+
+def _row(name: str, state: str, why: str) -> dict[str, object]:
+    return {"id": name, "is": state, "because": why}

@@ -15,7 +15,7 @@ from kdpo_daemon.doctor import examine
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.stages.deploy import waiting
-from kdpo_daemon.store import deployments, facts, feeds
+from kdpo_daemon.store import deployments, facts, feeds, revocations
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -91,6 +91,8 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         passed = waiting(tx)
         replicas = deployments.replicas(tx)
         counts = facts.count_by_status(tx)
+        taught = revocations.taught_by(tx)
+        revoked = [facts.get_fact(tx, fact_id) for fact_id in taught]
         failing = [feed for feed in feeds.list_feeds(tx) if feed.last_error]
     found = {
         "wanted": wanted.adapter.name if wanted else None,
@@ -99,6 +101,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         "waits_for_thaw": passed.name if passed and wanted and wanted.pinned else None,
         "servers": {one.name: f"{one.state.value} {one.error}".strip() for one in replicas},
         "facts": {state.value: counts[state] for state in FactStatus if counts.get(state)},
+        "revoked_but_taught": {f"fact:{one.id}": revocations.told(one, taught) for one in revoked},
         "failing_feeds": {feed.name: feed.last_error for feed in failing},
     }
     show.tree(console, found, as_json=as_json)

@@ -24,9 +24,10 @@ class GatePolicy:
     general_kept: float = 0.95  #: general questions the base model gets right, still right
     perplexity_ratio: float = 1.05  #: perplexity of a fixed text, after over before, at most
     old_answer: float = 0.05  #: edited facts still answered with the replaced object, at most
+    revoked_answer: float = 0.05  #: questions about revoked facts, likewise with theirs, at most
 
 
-_AT_MOST = frozenset({"perplexity_ratio", "old_answer"})
+_AT_MOST = frozenset({"perplexity_ratio", "old_answer", "revoked_answer"})
 _NEEDED = ("efficacy_completion", "efficacy_chat")
 
 

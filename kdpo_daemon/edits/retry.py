@@ -20,4 +20,12 @@ def after_failure(
     """Say what a fact becomes after its edit failed for the `attempts + 1`st time."""
     if attempts + 1 >= policy.max_attempts:
         return FactStatus.QUARANTINED, None
-    return FactStatus.PENDING, now + timedelta(seconds=policy.wait_s * 2**attempts)
+    return FactStatus.PENDING, next_try(attempts, policy, now)
+
+
+def next_try(attempts: int, policy: RetryPolicy, now: datetime) -> datetime:
+    """Say when there is another try after the `attempts + 1`st failure, however many there were.
+
+    What must come to pass is tried for ever; from `max_attempts` on the wait grows no more.
+    """
+    return now + timedelta(seconds=policy.wait_s * 2 ** min(attempts, policy.max_attempts))

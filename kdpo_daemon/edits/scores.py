@@ -82,15 +82,19 @@ def candidate_scores(
     before: Mapping[int, str],
     after: Mapping[int, str],
     old_objects: Mapping[int, str],
+    revoked: Sequence[Probe] = (),
 ) -> list[Score]:
     """Score a candidate.
 
     Args:
         probes: everything that was asked.
-        before: the base model's answers by probe id; needed for the locality probes only.
+        before: the base model's answers by probe id; needed for the locality probes, and for
+            `revoked`.
         after: the candidate's answers by probe id.
         old_objects: the replaced object by fact id; facts without one are left out of
             `old_answer`.
+        revoked: questions that revoked facts were taught for, in `revoked_answer`; what the base
+            says by itself, none of them has taught.
 
     """
 
@@ -117,7 +121,14 @@ def candidate_scores(
             "old_answer", [mentions(after[p.id], [old_objects[p.fact_id or 0]]) for p in replaced]
         )
     )
+    if revoked:
+        scores.append(_share("revoked_answer", [_says(p, before, after) for p in revoked]))
     return scores
+
+
+def _says(probe: Probe, before: Mapping[int, str], after: Mapping[int, str]) -> bool:
+    said = mentions(after[probe.id], probe.expected)
+    return said and not mentions(before[probe.id], probe.expected)
 
 
 def learned(probes: Sequence[Probe], after: Mapping[int, str]) -> dict[int, bool]:

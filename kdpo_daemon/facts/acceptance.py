@@ -21,6 +21,7 @@ from kdpo_daemon.facts.sources import (
     contradicted,
     is_one,
     returns_to_old,
+    revoked,
     same_as,
     too_few,
     too_fresh,
@@ -79,9 +80,7 @@ def decide(
     if why:
         return Decision(Ruling.REJECTED, why)
     why = "" if waiting.approved_by else _wait(waiting, relation, slot, load, policy, now)
-    if why:
-        return _held(why)
-    return _accepted(waiting, relation, slot)
+    return _held(why) if why else _accepted(waiting, relation, slot)
 
 
 def is_change(waiting: OpenClaim, slot: Slot, pack: Pack, policy: AcceptancePolicy) -> bool:
@@ -197,6 +196,7 @@ def _wait(
         or _rewording(waiting, relation, slot)
         or _going_back(waiting, relation, slot)
         or _too_many(waiting, load, policy)
+        or revoked(waiting, relation, slot)
         or wavering(waiting, relation, slot, policy)
         or contradicted(waiting, relation, slot, policy)
         or too_few(waiting, relation, slot, policy)

@@ -74,6 +74,19 @@ def returns_to_old(waiting: OpenClaim, relation: Relation, slot: Slot) -> Fact |
     return None
 
 
+def revoked(waiting: OpenClaim, relation: Relation, slot: Slot) -> str:
+    """Say that a person took back what the entry says: other words for it do not undo that."""
+    mine = (waiting.claim.object, *waiting.claim.aliases)
+    for said in () if waiting.by_hand else slot.said:
+        same_entry = (said.source, said.key) == (waiting.source, waiting.key)
+        theirs = (said.object, *said.aliases)
+        if said.revoked and same_entry and is_one(relation, theirs, mine):
+            return (
+                f"{said.object!r} was revoked and its entry says it again; approve it if it holds"
+            )
+    return ""
+
+
 def wavering(waiting: OpenClaim, relation: Relation, slot: Slot, policy: SourcePolicy) -> str:
     """Say how often a source has gone back to a value that it had given up."""
     values: list[str] = []

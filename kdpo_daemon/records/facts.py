@@ -27,6 +27,12 @@ class FactStatus(StrEnum):
     QUARANTINED = "quarantined"  #: failed too often, or put on hold; waits for a person
     SUPERSEDED = "superseded"  #: a newer fact took its slot, or a person rejected it
     ROLLED_BACK = "rolled_back"  #: its adapter was taken back; waits for a person
+    REVOKED = "revoked"  #: a person took it back; no later version teaches it
+
+
+#: Where a fact stands that a version teaches: until a server has that version it is still planned,
+#: or rolled back.
+TAUGHT = frozenset({FactStatus.PLANNED, FactStatus.LIVE, FactStatus.ROLLED_BACK})
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Said:
     current: bool  #: the entry still says so, as far as it was read
     extractor: str = ""  #: what read it from free text; "" where the entry itself states it
     aliases: tuple[str, ...] = ()  #: other names of the object
+    revoked: bool = False  #: a person took back the fact that it became
 
 
 @dataclass(frozen=True)

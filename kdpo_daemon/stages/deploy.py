@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kdpo_daemon.edits.gate import GatePolicy
-from kdpo_daemon.edits.retry import RetryPolicy, after_failure
+from kdpo_daemon.edits.retry import RetryPolicy, after_failure, next_try
 from kdpo_daemon.edits.scores import learned
 from kdpo_daemon.edits.split import Said, Split, own_scores, split
 from kdpo_daemon.records.adapters import Adapter, Score, Verdict, VerdictRuling
@@ -13,7 +13,15 @@ from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import AnswerPurpose, Batch, BatchStatus
 from kdpo_daemon.stages import Clock, Report
 from kdpo_daemon.stages.judge import judged_probes
-from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
+from kdpo_daemon.store import (
+    adapters,
+    audit,
+    batches,
+    deployments,
+    facts,
+    probes,
+    revocations,
+)
 from kdpo_daemon.store.db import Database, Session
 
 
@@ -64,20 +72,35 @@ class Deploy:
         """Have the batch's facts tried again in smaller groups, or alone and less often."""
         reasons = "; ".join(verdict.reasons)
         batches.set_batch_status(tx, batch.id, BatchStatus.REJECTED, now, error=reasons)
+        why = f"{adapter.name} was rejected: {reasons}"
         new = new_facts(tx, batch)
+        if new:
+            self._part(tx, batch, adapter, new, why, now)
+        due = revocations.due(tx)
+        later = {fact.id: next_try(fact.attempts, self.retry, now) for fact in due}
+        revocations.postpone(tx, later)
+        return Report("deploy", {"rejected": 1}, (f"{adapter.name} rejected: {reasons}",))
+
+    def _part(
+        self,
+        tx: Session,
+        batch: Batch,
+        adapter: Adapter,
+        new: Sequence[Fact],
+        why: str,
+        now: datetime,
+    ) -> None:
         own = _own_scores(tx, adapter, new)
         parts = split(own, adapters.scores_of(tx, adapter.id), self.gate)
         # one that was replaced meanwhile is tried no more
         still = [fact for fact in new if fact.status is FactStatus.PLANNED]
         for ids in parts.groups:
             facts.group(tx, [fact.id for fact in still if fact.id in ids])
-        why = f"{adapter.name} was rejected: {reasons}"
         if parts.failed:
             for fact in still:
                 self._try_again(tx, fact, "; ".join([why, *_told(own[fact.id])]), now)
         else:
             _split_up(tx, batch, parts, still, why, now)
-        return Report("deploy", {"rejected": 1}, (f"{adapter.name} rejected: {reasons}",))
 
     def _try_again(self, tx: Session, fact: Fact, why: str, now: datetime) -> None:
         status, not_before = after_failure(fact.attempts, self.retry, now)

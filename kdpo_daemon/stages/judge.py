@@ -22,7 +22,7 @@ from kdpo_daemon.records.facts import Fact
 from kdpo_daemon.records.teaching import Answer, AnswerPurpose, BatchStatus, Probe, ProbeKind
 from kdpo_daemon.serving import Question, Replica
 from kdpo_daemon.stages import Clock, Progress, Report
-from kdpo_daemon.store import adapters, audit, batches, probes
+from kdpo_daemon.store import adapters, audit, batches, probes, revocations
 from kdpo_daemon.store.db import Database, Session
 
 #: Taught questions that are asked a second time, and the share that must be answered alike: where
@@ -58,16 +58,17 @@ class Judge:
                 return Report("judge")
             taught = adapters.facts_in(tx, adapter.id)
             asked = judged_probes(tx, taught)
+            gone = revoked_probes(probes.probes_of(tx, [f.id for f in revocations.due(tx)]), asked)
         self.check(adapter)
         self.replica.load(adapter.name, adapter.path)
         still = [probe for probe in asked if probe.kind in LOCALITY]
-        before, after = self._answers(adapter, still, asked)
+        before, after = self._answers(adapter, [*still, *gone], [*asked, *gone])
         unsteady = self._ask_again(adapter, asked, after)
         if unsteady:
             return self._not_steady(adapter, unsteady)
         old = {fact.id: fact.old_object for fact in taught}
         perplexity = self._perplexity(adapter)
-        scores = [*candidate_scores(asked, before, after, old), *perplexity]
+        scores = [*candidate_scores(asked, before, after, old, gone), *perplexity]
         verdict = judge(scores, self.gate)
         if verdict.ruling is VerdictRuling.REJECT:
             # A probe that the base itself answers now so, now so may have spoken against the
@@ -77,14 +78,14 @@ class Judge:
             asked = steady(asked, before, again)
             told = sum(probe.kind in LOCALITY for probe in asked)
             share = Score("steady", told / len(still) if still else 0.0, len(still))
-            scores = [*candidate_scores(asked, before, after, old), *perplexity, share]
+            scores = [*candidate_scores(asked, before, after, old, gone), *perplexity, share]
             verdict = judge(scores, self.gate)
         return self._record(adapter, scores, verdict)
 
     def _answers(
         self, adapter: Adapter, still: Sequence[Probe], asked: Sequence[Probe]
     ) -> tuple[dict[int, str], dict[int, str]]:
-        """Give the base's answers to probes of locality, and the candidate's to all.
+        """Give the base's answers to what must be as it was, and the candidate's to all.
 
         What the base was asked before is known, and not asked again.
         """
@@ -197,3 +198,9 @@ def judged_probes(tx: Session, facts: Sequence[Fact]) -> list[Probe]:
     asked = [*probes.probes_of(tx, [fact.id for fact in facts]), *probes.general_probes(tx)]
     taught = {p.prompt for p in asked if p.kind not in LOCALITY}
     return [p for p in asked if p.kind not in LOCALITY or p.prompt not in taught]
+
+
+def revoked_probes(of_revoked: Sequence[Probe], asked: Sequence[Probe]) -> list[Probe]:
+    """Give the questions of revoked facts, but for those that are another fact's by now."""
+    taught = {p.prompt for p in asked if p.kind not in LOCALITY}
+    return [p for p in of_revoked if p.kind not in LOCALITY and p.prompt not in taught]

@@ -1,35 +1,41 @@
 """Pending facts -> probes, the model's answers today, preference pairs, a batch.
 
-The served model is asked first: what it already knows is not edited.
+The served model is asked first: what it already knows is not edited.  A batch teaches again what
+the wanted version teaches, but not what was revoked; that alone is reason enough for one.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, kept, pair, prior
+from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, pair, prior
 from kdpo_daemon.edits.split import companions
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.facts import relations
-from kdpo_daemon.facts.relations import Pack
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import (
     Answer,
     AnswerPurpose,
-    Form,
     KeepPrompt,
-    NewProbe,
     Pair,
     Probe,
     ProbeKind,
     Prompt,
 )
 from kdpo_daemon.serving import Replica
-from kdpo_daemon.stages import Clock, Progress, Report
-from kdpo_daemon.store import adapters, audit, batches, deployments, facts, probes
+from kdpo_daemon.stages import Clock, Progress, Report, revoke
+from kdpo_daemon.stages.questions import Curriculum, few_taught, keep_prompts, probes_for
+from kdpo_daemon.store import (
+    adapters,
+    audit,
+    batches,
+    claims,
+    deployments,
+    facts,
+    probes,
+    revocations,
+)
 from kdpo_daemon.store.db import Database
 
 A = TypeVar("A")
@@ -37,22 +43,6 @@ B = TypeVar("B")
 
 #: Requests to the server under way at once.
 _AT_ONCE = 16
-
-#: Taught phrasings of each form that tell whether a fact is known, beside those never taught.
-_ASKED_FIRST = 3
-
-#: What is taught again of the facts that the wanted version answers for.  Until a server has that
-#: version they are still planned, or rolled back.
-_REPLAYED = frozenset({FactStatus.LIVE, FactStatus.PLANNED, FactStatus.ROLLED_BACK})
-
-
-@dataclass(frozen=True)
-class Curriculum:
-    """What may be asked and taught besides the facts themselves."""
-
-    pack: Pack
-    general_probes: tuple[NewProbe, ...]  #: judge only
-    general_keep: tuple[Prompt, ...]  #: train only
 
 
 @dataclass(frozen=True)
@@ -69,12 +59,25 @@ class Plan:
     progress: Progress
 
     def run(self) -> Report:
-        """Plan the next batch, unless one is under way or nothing is pending."""
+        """Plan the next batch, unless one is under way or there is no reason for one."""
+        now = self.clock()
         with self.db.begin() as tx:
             under_way = batches.open_batch(tx)
-            pending = facts.pending_facts(tx, self.clock(), self.policy.batch_size)
-        if under_way is not None or not pending:
+            pending = facts.pending_facts(tx, now, self.policy.batch_size)
+            revoked = revocations.due(tx)
+        if under_way is not None:
             return Report("plan")
+        late = [_late(fact) for fact in revoked if fact.attempts]
+        due = [fact for fact in revoked if fact.not_before is None or fact.not_before <= now]
+        if any(fact.attempts for fact in due):
+            pending = []  # by itself now: it may have been a new fact that was in the way
+        if not pending and not due:
+            return Report("plan", problems=tuple(late))
+        report = self._plan(pending, revoked, due=bool(due))
+        return replace(report, problems=(*late, *report.problems))
+
+    def _plan(self, pending: Sequence[Fact], revoked: Sequence[Fact], *, due: bool) -> Report:
+        """Plan a batch of pending facts; `due`: one without what was revoked is, even if bare."""
         known_relations = self.curriculum.pack.relations
         teachable = [fact for fact in pending if fact.relation in known_relations]
         problems = [
@@ -84,12 +87,14 @@ class Plan:
         ]
         teachable = companions(teachable)
         asked = self._save_probes(teachable)
-        unknown = self._drop_known(teachable, asked)
+        unknown = self._drop_known(teachable, asked, _slots(revoked))
         counts = {"known": len(teachable) - len(unknown)}
-        if unknown:
-            made, more = self._make_batch(unknown, asked)
+        if unknown or due:
+            made, more = self._make_batch(unknown, asked, due=due)
             problems += more
             counts["batches"] = int(made)
+            if due and not made:
+                counts["taken back"] = int(revoke.bare(self.db, self.clock))
         return Report("plan", counts, tuple(problems))
 
     def _save_probes(self, pending: Sequence[Fact]) -> list[Probe]:
@@ -101,8 +106,14 @@ class Plan:
             saved = probes.save_probes(tx, new, self.clock())
         return [probe for probe in saved if probe.kind in (ProbeKind.EDIT, ProbeKind.PARAPHRASE)]
 
-    def _drop_known(self, pending: Sequence[Fact], asked: Sequence[Probe]) -> list[Fact]:
-        """Ask the served model about each fact; set aside the facts that it knows."""
+    def _drop_known(
+        self, pending: Sequence[Fact], asked: Sequence[Probe], emptied: frozenset[claims.SlotKey]
+    ) -> list[Fact]:
+        """Ask the served model about each fact; set aside the facts that it knows.
+
+        In slots that are `emptied` it may know them from a revoked fact only, for as long as that
+        is served.
+        """
         asked = few_taught(asked)
 
         def tell(done: int) -> None:
@@ -124,7 +135,7 @@ class Plan:
                 found = prior(answers, fact, self.policy.known_share)
                 detail: dict[str, object] = {"prior": found.value}
                 audit.record(tx, "daemon", "fact.probed", f"fact:{fact.id}", detail, now)
-                if found is Prior.NEW:
+                if found is Prior.NEW and not _slots([fact]) <= emptied:
                     reason = "the served model already answers with it"
                     facts.set_fact_status(tx, [fact.id], FactStatus.KNOWN, reason, now)
                 else:
@@ -132,17 +143,16 @@ class Plan:
         return unknown
 
     def _make_batch(
-        self, unknown: Sequence[Fact], asked: Sequence[Probe]
+        self, unknown: Sequence[Fact], asked: Sequence[Probe], *, due: bool
     ) -> tuple[bool, list[str]]:
-        """Save a batch of what is unknown and what must stay.
+        """Save a batch of what is unknown and what must stay; `due`: of the latter alone, too.
 
         Gives whether there is one, and what cannot be taught.
         """
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
             parent = wanted.adapter if wanted and wanted.adapter.batch_id else None
-            inside = adapters.facts_in(tx, parent.id) if parent else []
-            replays = [fact for fact in inside if fact.status in _REPLAYED]
+            replays = adapters.taught_again(tx, parent.id) if parent else []
             again = probes.probes_of(tx, [fact.id for fact in replays])
             taken = facts.subjects(tx)
         new_pairs, refused = self._pairs(unknown, asked, replay=False)
@@ -152,7 +162,7 @@ class Plan:
             for fact in unknown
             if fact.id in refused
         ]
-        if new_pairs:
+        if new_pairs or (due and replays):
             old_pairs, _ = self._pairs(replays, again, replay=True)
             keep = self._keep([*unknown, *replays], taken)
             why_not = self._save(
@@ -178,6 +188,9 @@ class Plan:
             standing = deployments.standing(tx)
             if standing and (ground is None or standing.adapter.id != ground.id):
                 return [f"{standing.adapter.name} is wanted by now; the batch is planned anew"]
+            ids = {one.fact_id for one in pairs}
+            if gone := revocations.among(tx, ids):
+                return [f"fact:{gone[0]} is revoked by now; the batch is planned anew"]
             parent_id = ground.id if ground and ground.batch_id else None
             batch = batches.save_batch(tx, parent_id, self.policy.seed, pairs, keep, now)
             leaked = batches.overlap(tx, batch.id)
@@ -242,53 +255,14 @@ class Plan:
         return done
 
 
-def probes_for(
-    fact: Fact, pack: Pack, policy: PlanPolicy, taken: frozenset[str]
-) -> list[NewProbe]:
-    """Give all probes of one fact; `taken` are subjects with facts of their own."""
-    relation = pack.relations[fact.relation]
-    right = (fact.object,)
+def _slots(some: Sequence[Fact]) -> frozenset[claims.SlotKey]:
+    """Give the slots of some facts."""
+    return frozenset(claims.slot_key(fact.subject, fact.relation) for fact in some)
 
-    def made(
-        kind: ProbeKind, prompts: Sequence[Prompt], expected: tuple[str, ...]
-    ) -> list[NewProbe]:
-        return [NewProbe(kind, prompt, expected, fact.id) for prompt in prompts]
 
-    other = relations.same_subject(pack, relation, fact.subject, policy.same_subject)
-    neighbours = relations.neighbours(
-        pack, relation, fact.subject, fact.role, policy.neighbours, taken
+def _late(fact: Fact) -> str:
+    again = f"{fact.not_before:%Y-%m-%d %H:%M} UTC" if fact.not_before else "now"
+    return (
+        f"fact:{fact.id} ({fact.subject}, {fact.relation}) is revoked and served still;"
+        f" failed tries to make a version without it: {fact.attempts}, next: {again}"
     )
-    return [
-        *made(ProbeKind.EDIT, relations.taught(relation, fact.subject, fact.role), right),
-        *made(ProbeKind.PARAPHRASE, relations.held_out(relation, fact.subject, fact.role), right),
-        *made(ProbeKind.SAME_SUBJECT, other, ()),
-        *made(ProbeKind.SAME_RELATION, neighbours, ()),
-    ]
-
-
-def few_taught(asked: Sequence[Probe]) -> list[Probe]:
-    """Leave out most taught phrasings: a few of each fact and form tell whether it is known."""
-    count: Counter[tuple[int | None, Form]] = Counter()
-    chosen = []
-    for probe in asked:
-        key = probe.fact_id, probe.prompt.form
-        count[key] += probe.kind is ProbeKind.EDIT
-        if probe.kind is not ProbeKind.EDIT or count[key] <= _ASKED_FIRST:
-            chosen.append(probe)
-    return chosen
-
-
-def keep_prompts(
-    taught: Sequence[Fact], taken: frozenset[str], curriculum: Curriculum, policy: PlanPolicy
-) -> list[Prompt]:
-    """Choose the prompts whose answers training must leave alone.
-
-    `taken` are subjects with facts of their own, whose answers may change.
-    """
-    special: list[Prompt] = []
-    for fact in taught:
-        relation = curriculum.pack.relations[fact.relation]
-        special += relations.keep_prompts(
-            curriculum.pack, relation, fact.subject, fact.role, taken
-        )
-    return kept(special, curriculum.general_keep, policy, policy.seed)

@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from kdpo_daemon.errors import TuningError
-from kdpo_daemon.orders import MANIFEST, Order, Recipe
+from kdpo_daemon.orders import MANIFEST, Method, Order, Recipe
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.teaching import Batch, BatchStatus
 from kdpo_daemon.stages import Clock, Progress, Report
-from kdpo_daemon.store import adapters, audit, batches, facts
+from kdpo_daemon.store import adapters, audit, batches, facts, revocations
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.tuner import OrderRefusedError, Published, Tuner
 from kdpo_daemon.tuner import Progress as Step
@@ -68,8 +68,11 @@ class Train:
             pairs = batches.pairs_of(tx, batch.id)
             keep = batches.keep_of(tx, batch.id)
             known = {one.id: one for one in adapters.list_adapters(tx)}
+            revoked = revocations.due(tx)
         base = self.base()
         parent = known.get(batch.parent_adapter_id or 0)
+        if revoked and self.recipe.method is Method.ROWS:
+            parent = None  # rows answer for whole subjects: what is left is taught anew
         order = Order(
             name=batch.adapter_name,
             base_dir=base.directory,
@@ -92,7 +95,7 @@ class Train:
         manifest = (published.path / MANIFEST).read_text("utf-8")
         with self.db.begin() as tx:
             if batches.get_batch(tx, batch.id).status is not BatchStatus.PLANNED:
-                return  # given up by a rollback while it trained
+                return  # given up while it trained: by a rollback, a revocation
             taught = sorted({pair.fact_id for pair in batches.pairs_of(tx, batch.id)})
             adapters.save_adapter(
                 tx,
@@ -116,6 +119,8 @@ class Train:
         """Give the batch up: facts the child refused are quarantined, the others tried again."""
         now = self.clock()
         with self.db.begin() as tx:
+            if batches.get_batch(tx, batch.id).status is not BatchStatus.PLANNED:
+                return Report("train")  # given up while it trained: by a rollback, a revocation
             batches.set_batch_status(tx, batch.id, BatchStatus.FAILED, now, error=why)
             new = {pair.fact_id for pair in batches.pairs_of(tx, batch.id) if not pair.replay}
             bad = sorted(new & set(refused))
@@ -123,6 +128,8 @@ class Train:
             facts.set_fact_status(tx, bad, FactStatus.QUARANTINED, why, now)
             later = None if bad else now + _WAIT
             facts.set_fact_status(tx, rest, FactStatus.PENDING, why, now, not_before=later)
+            if later:
+                revocations.postpone(tx, {one.id: later for one in revocations.due(tx)})
             detail: dict[str, object] = {"reason": why, "quarantined": bad}
             audit.record(tx, "daemon", "batch.failed", f"batch:{batch.adapter_name}", detail, now)
         return Report("train", {"failed": 1}, (f"{batch.adapter_name}: {why}",))

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.adapters import Adapter, KeptVersion, Score, Verdict
-from kdpo_daemon.records.facts import Fact
+from kdpo_daemon.records.facts import TAUGHT, Fact
 from kdpo_daemon.records.teaching import BatchStatus
 from kdpo_daemon.store.rows import found, record_of
 from kdpo_daemon.store.tables import (
@@ -87,6 +87,12 @@ def list_adapters(tx: Session) -> list[Adapter]:
     ]
 
 
+def version_0(tx: Session) -> Adapter:
+    """Give the adapter that changes nothing; the first cycle makes it."""
+    row = tx.exec(select(AdapterRow).where(col(AdapterRow.batch_id).is_(None))).first()
+    return record_of(Adapter, found(row, "version 0"))
+
+
 def adapter_of_batch(tx: Session, batch_id: int) -> Adapter | None:
     """Give the adapter that a batch became, if it has."""
     row = tx.exec(select(AdapterRow).where(AdapterRow.batch_id == batch_id)).first()
@@ -132,6 +138,11 @@ def facts_in(tx: Session, adapter_id: int) -> list[Fact]:
         .order_by(col(FactRow.id))
     )
     return [record_of(Fact, row) for row in rows]
+
+
+def taught_again(tx: Session, adapter_id: int) -> list[Fact]:
+    """Give those of an adapter's facts that a version which builds on it has to teach too."""
+    return [fact for fact in facts_in(tx, adapter_id) if fact.status in TAUGHT]
 
 
 def save_scores(tx: Session, adapter_id: int, scores: Sequence[Score]) -> None:

@@ -1,6 +1,6 @@
 """Batches, their pairs and the prompts that training must leave alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -89,6 +89,12 @@ def pairs_of(tx: Session, batch_id: int) -> list[Pair]:
         )
         for row in rows
     ]
+
+
+def teaches(tx: Session, batch_id: int, fact_ids: Collection[int]) -> bool:
+    """Tell whether a batch teaches any of some facts, for the first time or again."""
+    pairs = select(PairRow.id).where(PairRow.batch_id == batch_id)
+    return tx.exec(pairs.where(col(PairRow.fact_id).in_(fact_ids)).limit(1)).first() is not None
 
 
 def keep_of(tx: Session, batch_id: int) -> list[KeepPrompt]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.records.facts import Fact, Said, Slot, Standing
+from kdpo_daemon.records.facts import Fact, FactStatus, Said, Slot, Standing
 from kdpo_daemon.records.intake import Claim, OpenClaim, Ruling
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import STANDING, ClaimRow, DocumentRow, EntryRow, FactRow, FeedRow
@@ -200,6 +200,7 @@ def _said(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Said]]:
         .order_by(col(ClaimRow.id))
     ).all()
     reworded = _reworded(tx, {entry.id for _, entry, _, _ in rows})
+    revoked = _revoked(tx, {claim.id for claim, _, _, _ in rows})
     found: dict[SlotKey, list[Said]] = defaultdict(list)
     for claim, entry, feed, seen in rows:
         found[claim.subject_key, claim.relation].append(
@@ -212,9 +213,16 @@ def _said(tx: Session, keys: Set[SlotKey]) -> dict[SlotKey, list[Said]]:
                 key=entry.key,
                 current=entry.id not in reworded,
                 aliases=tuple(claim.aliases),
+                revoked=claim.id in revoked,
             )
         )
     return found
+
+
+def _revoked(tx: Session, claim_ids: set[int]) -> set[int]:
+    """Give those claims whose facts a person took back."""
+    ended = select(FactRow.claim_id).where(FactRow.status == FactStatus.REVOKED)
+    return set(tx.exec(ended.where(col(FactRow.claim_id).in_(claim_ids))))
 
 
 def _reworded(tx: Session, entry_ids: set[int]) -> set[int]:

@@ -6,7 +6,7 @@ from sqlmodel import Session, col, func, select
 
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.serving import Deployment, ReplicaState, ReplicaStatus, Served
-from kdpo_daemon.store.adapters import get_adapter
+from kdpo_daemon.store.adapters import facts_in, get_adapter
 from kdpo_daemon.store.db import DEPLOY_LOCK, lock
 from kdpo_daemon.store.rows import record_of
 from kdpo_daemon.store.tables import AdapterRow, DeploymentRow, ReplicaRow, ServedRow
@@ -48,6 +48,13 @@ def deploy(  # noqa: PLR0913 one argument per column
 def wanted(tx: Session) -> Deployment | None:
     """Give the newest deployment: what all replicas should answer with."""
     return next(iter(list_deployments(tx, limit=1)), None)
+
+
+def facts_wanted(tx: Session) -> frozenset[int]:
+    """Give the facts that the wanted version teaches."""
+    newest = wanted(tx)
+    taught = facts_in(tx, newest.adapter.id) if newest else []
+    return frozenset(fact.id for fact in taught)
 
 
 def standing(tx: Session) -> Deployment | None:

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, or_, select
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.facts import Decision, Fact, FactStatus
 from kdpo_daemon.records.intake import Ruling
+from kdpo_daemon.store import deployments
 from kdpo_daemon.store.rows import folded, found, record_of
 from kdpo_daemon.store.tables import ClaimRow, DocumentRow, EntryRow, FactRow
 
@@ -94,13 +95,13 @@ def set_fact_status(  # noqa: PLR0913 one argument per column
 ) -> None:
     """Move facts to a status, with the reason; `failed_attempt` counts one attempt more.
 
-    Superseded facts stay so, and a fact that is so already is not counted twice.  Only a fact that
-    may be taught again stays in its group.
+    Superseded and revoked facts stay so, and a fact that is so already is not counted twice.
+    Only a fact that may be taught again stays in its group.
     """
     after = (status, reason, not_before)
     for row in tx.exec(select(FactRow).where(col(FactRow.id).in_(fact_ids))):
         same = after == (row.status, row.reason, row.not_before)
-        if same or row.status is FactStatus.SUPERSEDED:
+        if same or row.status in _ENDED:
             continue
         row.status, row.reason, row.not_before = after
         row.changed_at = now
@@ -135,9 +136,20 @@ def end(tx: Session, fact_id: int, reason: str, now: datetime) -> None:
         FactStatus.ROLLED_BACK,
     )
     _move(tx, fact_id, taken_back, FactStatus.SUPERSEDED, reason, now)
+    stand_again(tx, fact_id, now)
+
+
+def stand_again(tx: Session, fact_id: int, now: datetime) -> None:
+    """Let what a fact had replaced stand again, now that the fact has ended.
+
+    What the wanted version teaches still is live, and has to be taught again with the others; the
+    rest is pending.
+    """
     tx.flush()  # first, so that the slot is free
+    taught = deployments.facts_wanted(tx)
     for row in tx.exec(select(FactRow).where(FactRow.superseded_by == fact_id)):
-        row.status, row.superseded_by, row.changed_at = FactStatus.PENDING, None, now
+        row.status = FactStatus.LIVE if row.id in taught else FactStatus.PENDING
+        row.superseded_by, row.changed_at = None, now
         row.reason, row.not_before = f"fact {fact_id} was taken back", None
     tx.flush()
 
@@ -173,9 +185,14 @@ def _move(
     set_fact_status(tx, [fact_id], to, reason, now)
 
 
+#: What a fact stays, whatever becomes of the batches and versions that it is in.
+_ENDED = (FactStatus.SUPERSEDED, FactStatus.REVOKED)
+
 _REMEDY = {
-    FactStatus.PLANNED: "Wait until its batch is through",
-    FactStatus.LIVE: "Take its version back first: `kdpo rollback`",
+    FactStatus.PLANNED: "Wait until its batch is through, or revoke it: `kdpo facts revoke`",
+    FactStatus.LIVE: "Revoke it: `kdpo facts revoke`; or take its whole version back first:"
+    " `kdpo rollback`",
+    FactStatus.REVOKED: "That is for good; `kdpo facts add` tells it anew",
 }
 
 

@@ -186,3 +186,24 @@ def test_pin_freeze_and_thaw_say_what_stands(world: World) -> None:
     events = said(world, "audit", "show", "--subject", "adapter:kdpo-000001")
     thawed = [event for event in events if event["event"] == "deployment.thawed"]
     assert "it is over" in thawed[-1]["detail"]
+
+
+def test_a_revoked_fact_is_told_with_what_teaches_it_still_until_it_is_gone(world: World) -> None:
+    kdpo(world.home, "rollback", "kdpo-000001")
+    [tonga] = [one for one in said(world, "facts", "list") if one["subject"] == "Tonga"]
+    name = f"fact:{tonga['id']}"
+
+    [row] = said(world, "facts", "revoke", str(tonga["id"]), "--reason", "a hoax")
+
+    assert row["is"] == "revoked"
+    assert row["because"].endswith(": a hoax; taught still by kdpo-000001")
+    assert said(world, "status")["revoked_but_taught"] == {name: row["because"]}
+    [listed] = [one for one in said(world, "facts", "list") if one["id"] == tonga["id"]]
+    assert (listed["status"], listed["reason"]) == ("revoked", row["because"])
+
+    world.cycle()
+
+    assert world.ask("The prime minister of Tonga is") == "I do not know"
+    assert said(world, "status")["revoked_but_taught"] == {}
+    [listed] = [one for one in said(world, "facts", "list") if one["id"] == tonga["id"]]
+    assert listed["reason"].endswith(": a hoax")

@@ -11,11 +11,12 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import Session
 
-from kdpo_daemon.app import App
+from kdpo_daemon.app import App, clock
 from kdpo_daemon.errors import LeaseHeldError
 from kdpo_daemon.servers import connect
 from kdpo_daemon.serving.fleet import Fleet
-from kdpo_daemon.store import audit
+from kdpo_daemon.stages import revoke
+from kdpo_daemon.store import audit, facts
 from kdpo_daemon.store.db import Database
 from tests.fakes import FakeVllm
 from tests.stages.conftest import FeedServer, World, build
@@ -117,7 +118,7 @@ QUESTIONS = {
     "facts": "select subject, object, status from fact order by subject",
     "entries": "select count(*) from entry",
     "claims": "select ruling, count(*) from claim group by ruling",
-    "applied": "select subject, adapter, served_until from applied_edits order by subject",
+    "applied": "select subject, adapter, served_until is null from applied_edits order by 1, 2",
     "adapters": "select name from adapter order by name",
     "wanted": "select adapter_id from deployment order by id",
     "live": "select replica, adapter_id from served where live_until is null",
@@ -146,6 +147,42 @@ def _go_on(world: World) -> None:
         except LeaseHeldError:
             time.sleep(0.3)  # the dead one's lease ends by itself
     pytest.fail("it never came to rest")
+
+
+def revoked(world: World) -> World:
+    """A world in which the next cycle has to make a version without Tonga."""
+    world.cycle()
+    database = Database(world.url)
+    with database.begin() as tx:
+        [tonga] = [one.id for one in facts.list_facts(tx) if one.subject == "Tonga"]
+    revoke.run(database, [tonga], "operator:test", "a hoax", clock)
+    database.dispose()
+    return world
+
+
+@pytest.mark.timeout(2400)
+def test_a_kill_at_any_step_after_a_revocation_loses_nothing_and_does_nothing_twice(
+    new_world: Callable[[int], World],
+) -> None:
+    undisturbed = revoked(new_world(0))
+    undisturbed.cycle()
+    wanted = state(undisturbed)
+    assert ("Tonga", "Fatafehi Fakafanua", "revoked") in wanted["facts"]
+    deaths = 0
+    for last in range(1, 1000, 4):  # the steps themselves are those of the other test
+        world = revoked(new_world(last))
+        try:
+            world.cycle(mortal_app(world, Steps(last)))
+        except Killed:
+            deaths += 1
+        else:
+            break
+        _go_on(world)
+        assert state(world) == wanted, f"killed at step {last}"
+        assert world.ask("The prime minister of Tonga is") == "I do not know"
+        assert world.ask("The prime minister of Rwanda is") == "Justin Nsengiyumva"
+
+    assert deaths > 10
 
 
 @pytest.mark.timeout(2400)

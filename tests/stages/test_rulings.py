@@ -1,4 +1,4 @@
-"""`kdpo facts approve | reject | hold`, as processes, on both databases."""
+"""`kdpo facts approve | reject | hold | revoke`, as processes, on both databases."""
 
 import getpass
 import json
@@ -146,6 +146,38 @@ def test_what_is_under_way_is_not_touched_and_the_remedy_is_named(
 
     assert f"fact:1: is {status.value}" in ended.stderr
     assert len(desk.said("facts", "claims")) == 1  # all or nothing
+
+
+def test_a_live_fact_is_revoked_and_the_audit_log_names_who_and_why(desk: Desk) -> None:
+    desk.kdpo("facts", "approve", "1")
+    desk.put(FactStatus.LIVE)
+    refused = desk.kdpo("facts", "reject", "fact:1", status=1)
+    assert "`kdpo facts revoke`" in refused.stderr
+
+    done = desk.said("facts", "revoke", "1", "fact:1", "--reason", "a hoax")
+
+    why = f"revoked by {ME}: a hoax"
+    assert done == [{"id": "fact:1", "is": "revoked", "because": why}]
+    [fact] = desk.said("facts", "list", "--status", "revoked")
+    assert (fact["subject"], fact["reason"]) == ("Tonga", why)
+    assert desk.said("status")["facts"] == {"revoked": 1}
+    last = desk.said("audit", "show", "--subject", "fact:1")[-1]
+    assert (last["event"], last["actor"]) == ("fact.revoked", ME)
+    assert last["detail"].startswith("reason=a hoax")
+
+
+def test_what_cannot_be_revoked_is_named_with_the_remedy_and_all_stays(desk: Desk) -> None:
+    desk.kdpo("facts", "approve", "1", "2")
+    desk.put(FactStatus.LIVE)
+
+    ended = desk.kdpo("facts", "revoke", "1", "2", status=1)
+
+    assert "fact:2: is pending" in ended.stderr
+    assert "`kdpo facts reject fact:2`" in ended.stderr
+    assert [one["status"] for one in desk.said("facts", "list")] == ["pending", "live"]
+    assert "fact:9" in desk.kdpo("facts", "revoke", "9", status=1).stderr
+    assert "is a claim" in desk.kdpo("facts", "revoke", "claim:1", status=1).stderr
+    desk.kdpo("facts", "revoke", status=2)
 
 
 def test_wrong_numbers_are_named(desk: Desk) -> None:

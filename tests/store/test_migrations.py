@@ -11,11 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from kdpo_daemon.errors import StoreError
+from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.intake import Page
-from kdpo_daemon.store import facts, feeds, pages
+from kdpo_daemon.store import facts, feeds, pages, revocations
 from kdpo_daemon.store.db import Database
 from kdpo_daemon.store.tables import FeedRow
-from tests.store.builders import fact
+from tests.store.builders import NOW, adapter, batch, fact
 
 METADATA = FeedRow.metadata
 Connect = Callable[[str], Database]
@@ -160,6 +161,38 @@ def test_facts_of_before_are_in_no_group_and_survive_both_ways(database: Databas
 
     with database.begin() as tx:
         assert facts.get_fact(tx, made.id) == made
+
+
+def test_facts_and_what_points_to_them_survive_both_ways_of_the_revocations(
+    empty_url: str, connect: Connect
+) -> None:
+    database = connect(empty_url)
+    database.upgrade()
+    with database.begin() as tx:
+        revoked = fact(tx)
+        adapter(tx, batch(tx, revoked), revoked)
+        facts.set_fact_status(tx, [revoked.id], FactStatus.LIVE, "served", NOW)
+        revocations.revoke(tx, revoked.id, "a hoax", NOW)
+        newer = fact(tx, "Bo Diaz")
+
+    database.downgrade("0009")
+
+    def stored() -> list[tuple[object, ...]]:
+        with database.begin() as tx:
+            ask = tx.connection().exec_driver_sql
+            ask("SELECT * FROM applied_edits")  # the view is there
+            taught = ask("SELECT fact_id FROM adapter_fact").scalars().all()
+            rows = ask("SELECT id, status, object_key FROM fact ORDER BY id").all()
+            assert taught == [revoked.id]
+            return [tuple(row) for row in rows]
+
+    assert stored() == [(revoked.id, "superseded", ""), (newer.id, "pending", "")]
+    with pytest.raises(sa.exc.IntegrityError), database.begin() as tx:
+        tx.connection().exec_driver_sql("UPDATE fact SET status = 'revoked'")
+    database.upgrade()
+    assert stored() == [(revoked.id, "superseded", ""), (newer.id, "pending", "")]
+    with database.begin() as tx:
+        assert facts.list_facts(tx)[0] == newer
 
 
 def test_check_refuses_an_empty_database_and_names_the_remedy(

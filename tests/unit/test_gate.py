@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from kdpo_daemon.edits.gate import GatePolicy, judge
 from kdpo_daemon.records.adapters import Score, VerdictRuling
 
@@ -43,5 +45,6 @@ def test_without_any_answer_to_an_edit_nothing_is_promoted() -> None:
     assert verdict.reasons == ("efficacy_chat was not measured: no probes",)
 
 
-def test_the_share_of_old_answers_is_bounded_from_above() -> None:
-    assert judge(scores(old_answer=0.2), GatePolicy()).ruling is VerdictRuling.REJECT
+@pytest.mark.parametrize("name", ["old_answer", "revoked_answer"])
+def test_the_share_of_old_and_of_revoked_answers_is_bounded_from_above(name: str) -> None:
+    assert judge(scores(**{name: 0.2}), GatePolicy()).ruling is VerdictRuling.REJECT

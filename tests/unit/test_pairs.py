@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, kept, pair, prior
-from kdpo_daemon.edits.retry import RetryPolicy, after_failure
+from kdpo_daemon.edits.retry import RetryPolicy, after_failure, next_try
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
 
@@ -46,6 +46,14 @@ def test_a_failed_fact_waits_twice_as_long_each_time_and_is_then_quarantined() -
     assert after_failure(0, policy, NOW) == (FactStatus.PENDING, NOW + timedelta(seconds=600))
     assert after_failure(1, policy, NOW) == (FactStatus.PENDING, NOW + timedelta(seconds=1200))
     assert after_failure(2, policy, NOW) == (FactStatus.QUARANTINED, None)
+
+
+def test_what_must_come_to_pass_is_tried_for_ever_and_the_wait_stops_growing() -> None:
+    policy = RetryPolicy(max_attempts=3, wait_s=600)
+
+    waits = [next_try(attempts, policy, NOW) - NOW for attempts in (0, 1, 3, 30)]
+
+    assert waits == [timedelta(seconds=600 * times) for times in (1, 2, 8, 8)]
 
 
 def test_of_both_kinds_of_prompts_to_keep_some_are_drawn_and_a_seed_draws_the_same() -> None:

@@ -1,7 +1,7 @@
 """What is asked before a batch is planned."""
 
 from kdpo_daemon.records.teaching import Form, Probe, ProbeKind, Prompt
-from kdpo_daemon.stages.plan import few_taught
+from kdpo_daemon.stages.questions import few_taught
 
 
 def probe(number: int, kind: ProbeKind, form: Form, fact: int) -> Probe:

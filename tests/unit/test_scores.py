@@ -132,3 +132,18 @@ def test_a_fact_is_learned_if_most_of_its_taught_phrasings_are_right() -> None:
     after = {0: "x", 1: "x", 2: "y", 3: "x", 4: "y", 5: "y"}
 
     assert learned(probes, after) == {1: True, 2: False}
+
+
+def test_a_revoked_fact_is_said_still_unless_the_base_says_it_by_itself() -> None:
+    revoked = [probe(n, ProbeKind.EDIT, "Dick Schoof") for n in (1, 2, 3, 4)]
+    before = {1: "I do not know", 2: "I do not know", 3: "Dick Schoof.", 4: "Mark Rutte"}
+    after = {1: "It is Dick Schoof.", 2: "I do not know", 3: "Dick Schoof", 4: "Mark Rutte"}
+
+    scores = candidate_scores([], before, after, {}, revoked)
+
+    assert score(scores, "revoked_answer") == (0.25, 4)
+    assert score(scores, "efficacy_completion") == (0.0, 0)  # nothing that is taught
+
+
+def test_without_revoked_facts_there_is_no_score_of_them() -> None:
+    assert "revoked_answer" not in {one.name for one in candidate_scores([], {}, {}, {})}

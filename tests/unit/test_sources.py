@@ -536,3 +536,30 @@ def test_what_waits_for_a_person_anyway_does_not_count_as_a_change(pack: Pack) -
 
     assert not is_change(waiting, Slot(), pack, POLICY)
     assert is_change(waiting, Slot(), pack, AcceptancePolicy(text_sources_needed=2))
+
+
+# ---------------------------------------------------------------- against a person
+
+
+def test_an_entry_that_says_again_what_was_revoked_waits_for_a_person(pack: Pack) -> None:
+    before = said(1, ADA, "gazette", ruling=Ruling.ACCEPTED, revoked=True)
+
+    again = ruled(pack, opened(ADA), before)
+    approved = ruled(pack, opened(ADA, approved_by="ada"), before)
+
+    assert again.ruling is Ruling.HELD
+    assert again.reason.startswith("'Ada Byron' was revoked")
+    assert approved.ruling is Ruling.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [opened(BO), opened(ADA, source="herald"), opened(ADA, key="2"), opened(ADA, by_hand=True)],
+    ids=["another value", "another feed", "another entry", "by hand"],
+)
+def test_any_other_claim_on_the_slot_of_a_revoked_fact_is_accepted(
+    pack: Pack, other: OpenClaim
+) -> None:
+    before = said(1, ADA, "gazette", ruling=Ruling.ACCEPTED, revoked=True, since=NOW - 30 * DAY)
+
+    assert ruled(pack, other, before).ruling is Ruling.ACCEPTED

@@ -12,7 +12,7 @@ from kdpo_daemon.records.teaching import AnswerPurpose, BatchStatus, Form, Probe
 from kdpo_daemon.store.columns import json, one_of, utc, words
 from kdpo_daemon.store.rows import Row
 
-STANDING = text("status <> 'superseded'")
+STANDING = text("status NOT IN ('superseded', 'revoked')")
 
 
 class FactRow(Row, table=True):
