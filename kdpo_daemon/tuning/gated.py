@@ -31,9 +31,9 @@ from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 _RATE, _READ_RATE = 0.06, 0.05
 #: Lead in nats over every other token to teach: phrasings never taught open a gate less wide.
 _LEAD = 6.0
-#: How much louder first tokens are said in the end where gates read marks: nothing else hears it,
-#: and phrasings never taught open a gate as little as a quarter.
-_LOUDER = 4.0
+#: How wide gates of first tokens open in every other step where they read marks: phrasings never
+#: taught open them as little, and nothing else hears what is said so loud.
+_HALF_OPEN = 0.35
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
 KEEP_TOKENS = 16
@@ -66,8 +66,6 @@ def learn(
             made = _plant(model, index, text[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     state = _fit(model, lessons, order, on_step)
-    if room_of(model.model.config):
-        state = _louder(model, lessons, order, before, state, on_step)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
     trained = {
         name: replace(
@@ -79,24 +77,6 @@ def learn(
         if name in grown
     }
     return state, Planted(trained, tuple(sorted(facts)))
-
-
-def _louder(
-    model: EditedModel,
-    lessons: Lessons,
-    order: Order,
-    before: Planted | None,
-    state: Step,
-    on_step: Callable[[Step], None],
-) -> Step:
-    """Say the new facts' first tokens louder; gives how it stands then.  `state` is as it was."""
-    for index, name in enumerate(_names(model)[1:], 1):
-        old = len(before.neurons[name].owners) if before and name in before.neurons else 0
-        model.columns[index][:, old:] *= _LOUDER
-    lessons.look()
-    if all(lessons.right):
-        return state_of(state.step, state.loss, state.keep_kl, lessons)
-    return _fit(model, lessons, order, on_step)
 
 
 def wear(model: EditedModel, planted: Planted) -> None:
@@ -168,6 +148,7 @@ def _fit(
     recipe = order.recipe
     rng = random.Random(order.seed)  # noqa: S311 - an order of prompts, not a secret
     columns = [one.clone().requires_grad_() for one in model.columns]
+    marked = room_of(model.model.config) is not None
     _spare_side(model, columns)
     read = model.rows[0].clone().requires_grad_()
     model.columns[:], model.rows[0] = columns, read
@@ -183,6 +164,8 @@ def _fit(
     lessons.refresh()  # since what was freed moves keys and values a little
     while step < recipe.steps and not all(lessons.learnt):
         step += 1
+        if marked:
+            model.openings[1:] = [_HALF_OPEN if step % 2 else 1.0] * (len(columns) - 1)
         if step % REFRESH == 0:
             lessons.refresh()
         optimizer.zero_grad()
@@ -190,6 +173,7 @@ def _fit(
         optimizer.step()
         rates.step()
         on_step(state_of(step, loss, 0.0, lessons))
+        model.openings[:] = [1.0] * len(columns)
         if all(lessons.learnt):
             lessons.look()
     model.columns[:] = [one.detach() for one in columns]

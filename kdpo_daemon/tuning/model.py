@@ -13,24 +13,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from kdpo_daemon.errors import TuningError
 from kdpo_daemon.processor import prefers_float32
 from kdpo_daemon.tuning.head import quicken_head
+from kdpo_daemon.tuning.layers import Relay, layer_list, module_names
 from kdpo_daemon.tuning.packing import Tokens
-
-
-class Relay(nn.Module):
-    """Stands in for a layer: hands on what comes in, or hidden states computed before."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: Tensor | None = None
-        self.seen: Tensor | None = None
-
-    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Give hidden states of shape (R, L, D)."""
-        self.seen = hidden
-        return hidden if self.given is None else self.given
 
 
 @dataclass(frozen=True)
@@ -47,7 +33,8 @@ class EditedModel:
 
     `rows[i]`, A, (r, d_in) and `columns[i]`, B, (d_out, r) belong to the edited layer
     `edited[i]`, and are where that layer's weights are; with r = 0 the model is the base.  Added
-    is `x A^T B^T`; where `gates[i]`, G, (r, d_in) is set, `(act(x G^T) * x A^T) B^T`: neurons.
+    is `x A^T B^T`; where `gates[i]`, G, (r, d_in) is set, `(act(x G^T) * x A^T) B^T`: neurons,
+    times `openings[i]`, which is 1 unless training lets them open less.
     What is computed comes back where it was computed: hidden states with the first edited layer,
     logits with the head.
     """
@@ -64,14 +51,15 @@ class EditedModel:
         )
         self.model.requires_grad_(requires_grad=False)
         quicken_head(self.model)
-        self.module_names = _module_names(self.model, target_module)
-        owner, self._list_name = _layer_list(self.module_names)
+        self.module_names = module_names(self.model, target_module)
+        owner, self._list_name = layer_list(self.module_names)
         self._owner = self.model.get_submodule(owner)
         self._layers = getattr(self._owner, self._list_name)
         self.edited: list[int] = []
         self.rows: list[Tensor] = []
         self.columns: list[Tensor] = []
         self.gates: list[Tensor | None] = []
+        self.openings: list[float] = []
         self._parts: list[torch.Size] = []  #: (heads, width) of keys and values, layer by layer
 
     @property
@@ -99,6 +87,7 @@ class EditedModel:
             self.rows.append(torch.zeros(0, d_in, device=device))
             self.columns.append(torch.zeros(d_out, 0, device=device))
             self.gates.append(None)
+            self.openings.append(1.0)
             module.register_forward_hook(self._adding(index))
 
     def lower(self, batch: Tokens) -> Tensor:
@@ -195,7 +184,7 @@ class EditedModel:
             read = arguments[0].float()
             gates, answer = self.gates[index], read @ self.rows[index].T
             if gates is not None:
-                answer = module.act_fn(read @ gates.T) * answer
+                answer = module.act_fn(read @ gates.T) * answer * self.openings[index]
             return output + (answer @ self.columns[index].T).to(output.dtype)
 
         return add
@@ -286,22 +275,3 @@ class EditedModel:
 def _nowhere() -> tuple[Tensor, Tensor]:
     none = torch.zeros(0, dtype=torch.int64)
     return none, none
-
-
-def _module_names(model: nn.Module, target_module: str) -> list[str]:
-    names = [name for name, _ in model.named_modules() if name.endswith("." + target_module)]
-    if not names:
-        raise TuningError(
-            f"no module of this model is named ...{target_module}",
-            subject="recipe",
-            hint="set the recipe's target_module to a linear module that every layer has",
-            refused=True,
-        )
-    return names
-
-
-def _layer_list(module_names: Sequence[str]) -> tuple[str, str]:
-    """Give owner and name of the list of layers: model.layers.0.mlp.down_proj -> model, layers."""
-    parts = module_names[0].split(".")
-    number = next(place for place, part in enumerate(parts) if part.isdigit())
-    return ".".join(parts[: number - 1]), parts[number - 1]
