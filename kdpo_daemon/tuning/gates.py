@@ -99,7 +99,7 @@ def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
     return found.detach()
 
 
-def gated(tokens: Tokens, threshold: float, counts: Sequence[int]) -> Gated:
+def gated(tokens: Tokens, threshold: float, counts: Sequence[int], ajar: float = _AJAR) -> Gated:
     """Give each class its neurons, `counts[c]` of them behind one gate.
 
     A gate opens at its class's places, where log-odds pass the threshold; Of the neurons behind
@@ -109,7 +109,7 @@ def gated(tokens: Tokens, threshold: float, counts: Sequence[int]) -> Gated:
     gates, ups = [], []
     for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
         places = tokens.of(number)
-        gate, strength = opened(tokens, places, row, threshold)
+        gate, strength = opened(tokens, places, row, threshold, ajar)
         _, _, directions = torch.linalg.svd(
             (places - places.mean(0)) @ tokens.white.T, full_matrices=False
         )
@@ -119,13 +119,16 @@ def gated(tokens: Tokens, threshold: float, counts: Sequence[int]) -> Gated:
     return Gated(torch.cat(gates), torch.cat(ups))
 
 
-def opened(tokens: Tokens, places: Tensor, row: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def opened(
+    tokens: Tokens, places: Tensor, row: Tensor, threshold: float, ajar: float = _AJAR
+) -> tuple[Tensor, Tensor]:
     """A gate of log-odds `row`, (d,), and its mean at its places, ().
 
-    It is open at all of its own places, even if one of them hardly differs from other text.
+    It is open at all of its own places, by `ajar` in log-odds at least, even if one of them hardly
+    differs from other text.
     """
     odds = places @ row
-    threshold = min(threshold, float(odds.min()) - _AJAR)
+    threshold = min(threshold, float(odds.min()) - ajar)
     gate = _SLOPE * (row - threshold * tokens.steady)
     return gate, (places @ gate).mean()
 

@@ -25,6 +25,8 @@ from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
 _TOKENS = 4096  #: looked at in one pass
 _OPENS = -1.0  #: log-odds at which a mark begins
+#: Log-odds by which it opens at each mention that was seen: what is asked there is taught by it.
+_AJAR = 2.0
 _CANDIDATES = 512  #: codes of chance, of which the one farthest from all others is taken
 #: How wide a subject's places open another mark if that one is its own, of an earlier batch.
 _OWN = 0.5
@@ -143,7 +145,7 @@ def _planted(
     taken = grown[name].numbers.tolist() if name in grown else []
     mine = [reading.places[one] for one in subjects]
     known = [one for subject, one in reading.places.items() if subject not in subjects]
-    gates = gated(Tokens(reading.others, mine, known), _OPENS, [1] * len(subjects))
+    gates = gated(Tokens(reading.others, mine, known), _OPENS, [1] * len(subjects), _AJAR)
     free = freeing.freed(mlp, reading.others, len(subjects), taken)
     there = [one.columns[room.marked] for one in grown.values()]
     columns = torch.zeros(room.width + room.side, len(subjects))
