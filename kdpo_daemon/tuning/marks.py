@@ -96,7 +96,7 @@ def _read(
         inputs = [one.cpu() for one in model.read_by(room.layers, batch)]
         for number, index in enumerate(group):
             text = texts[index]
-            named = _named(text, subjects, decode)
+            named = named_at(text, subjects, decode)
             free = torch.ones(len(text), dtype=torch.bool)
             free[[place for at in named.values() for place in at]] = False
             for layer, one in enumerate(inputs):
@@ -110,7 +110,7 @@ def _read(
     ]
 
 
-def _named(
+def named_at(
     text: Sequence[int], subjects: Sequence[str], decode: Callable[[list[int]], str]
 ) -> dict[str, list[int]]:
     """Where subjects are named.  Of a text's first token the one after it tells.
