@@ -113,14 +113,10 @@ def _read(
 def named_at(
     text: Sequence[int], subjects: Sequence[str], decode: Callable[[list[int]], str]
 ) -> dict[str, list[int]]:
-    """Where subjects are named.  Of a text's first token the one after it tells.
-
-    The first is what attention rests on when it looks for nothing: its values are so much larger
-    that a mark there is not heard, and as one of a subject's places it opened the mark elsewhere.
-    """
-    whole, least = decode(list(text)), min(1, len(text) - 1)
+    """Where subjects are named."""
+    whole = decode(list(text))
     found = {one: mentions(text, one, decode) for one in subjects if one in whole}
-    return {one: [max(least, place) for place in at] for one, at in found.items() if at}
+    return {one: at for one, at in found.items() if at}
 
 
 def _has_mark(

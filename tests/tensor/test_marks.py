@@ -13,7 +13,7 @@ from kdpo_daemon.orders import Method, Recipe
 from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
-from kdpo_daemon.tuning.marks import marked, named_at
+from kdpo_daemon.tuning.marks import marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.room import Room, room_in
 from kdpo_daemon.tuning.tokens import mentions
@@ -164,16 +164,6 @@ def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
     assert mentions(text, "New York", decode) == [7]
     assert mentions(text[:3], "Niger", decode) == [1]  # only as a part of another word
     assert mentions(text, "Peru", decode) == []
-
-
-def test_a_subject_that_begins_a_text_is_told_by_the_token_after_it() -> None:
-    pieces = ["Japan", "'s", " rivers and ", "Japan"]
-
-    def decode(some: list[int]) -> str:
-        return "".join(pieces[i] for i in some)
-
-    assert named_at([0, 1, 2, 3], ["Japan", "Peru"], decode) == {"Japan": [1, 3]}
-    assert named_at([0], ["Japan"], decode) == {"Japan": [0]}  # there is no other
 
 
 def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() -> None:
