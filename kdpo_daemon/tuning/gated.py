@@ -33,7 +33,7 @@ _RATE, _READ_RATE = 0.06, 0.05
 _LEAD = 6.0
 #: How wide gates of first tokens open in every other step where they read marks: phrasings never
 #: taught open them as little, and nothing else hears what is said so loud.
-_HALF_OPEN = 0.35
+_LESS_OPEN = 0.35
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
 KEEP_TOKENS = 16
@@ -165,7 +165,7 @@ def _fit(
     while step < recipe.steps and not all(lessons.learnt):
         step += 1
         if marked:
-            model.openings[1:] = [_HALF_OPEN if step % 2 else 1.0] * (len(columns) - 1)
+            model.openings[1:] = [_LESS_OPEN if step % 2 else 1.0] * (len(columns) - 1)
         if step % REFRESH == 0:
             lessons.refresh()
         optimizer.zero_grad()

@@ -102,7 +102,7 @@ def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
 def gated(tokens: Tokens, threshold: float, counts: Sequence[int], ajar: float = _AJAR) -> Gated:
     """Give each class its neurons, `counts[c]` of them behind one gate.
 
-    A gate opens at its class's places, where log-odds pass the threshold; Of the neurons behind
+    A gate opens at its class's places, where log-odds pass the threshold.  Of the neurons behind
     it the first answers alike to all places, the others to the directions in which these differ
     most: together a linear map of that rank that is shut elsewhere.
     """

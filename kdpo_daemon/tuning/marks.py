@@ -3,7 +3,7 @@
 What the MLP reads where an answer begins says only roughly who is asked about; where the subject
 itself was read, in the lower third of the layers, its last token is told from all other text with
 hardly an error, in any phrasing.  So each subject has a neuron there that writes its mark, which
-the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`gates`).
+the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
 _TOKENS = 4096  #: looked at in one pass
 _OPENS = -1.0  #: log-odds at which a mark begins
-#: Log-odds by which it opens at each mention that was seen: what is asked there is taught by it.
+#: Log-odds by which it opens at each mention that was seen: where it is faint nothing is said.
 _AJAR = 2.0
 _CANDIDATES = 512  #: codes of chance, of which the one farthest from all others is taken
 #: How wide a subject's places open another mark if that one is its own, of an earlier batch.
@@ -96,7 +96,7 @@ def _read(
         inputs = [one.cpu() for one in model.read_by(room.layers, batch)]
         for number, index in enumerate(group):
             text = texts[index]
-            named = named_at(text, subjects, decode)
+            named = _named(text, subjects, decode)
             free = torch.ones(len(text), dtype=torch.bool)
             free[[place for at in named.values() for place in at]] = False
             for layer, one in enumerate(inputs):
@@ -110,7 +110,7 @@ def _read(
     ]
 
 
-def named_at(
+def _named(
     text: Sequence[int], subjects: Sequence[str], decode: Callable[[list[int]], str]
 ) -> dict[str, list[int]]:
     """Where subjects are named."""

@@ -14,10 +14,8 @@ The head's query reads the constant, its key the flag, its values flag and code.
 stand in the pair of dimensions that rotary embeddings turn slowest, so distance hardly matters.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,12 +77,6 @@ class Room:
 def room_of(config: Any) -> Room | None:
     """Give the room that a model's config, as transformers reads it, tells of."""
     form = getattr(config, _KEY, None)
-    return Room(**form) if form else None
-
-
-def room_in(directory: Path) -> Room | None:
-    """Give the room of the model in a directory."""
-    form = json.loads((directory / "config.json").read_text("utf-8")).get(_KEY)
     return Room(**form) if form else None
 
 

@@ -149,6 +149,19 @@ def _go_on(world: World) -> None:
     pytest.fail("it never came to rest")
 
 
+def killed(new_world: Callable[[int], World], every: int = 1) -> Iterator[tuple[int, World]]:
+    """Worlds that were killed, each some steps later than the one before, and have gone on."""
+    for last in range(1, 1000, every):
+        world = new_world(last)
+        try:
+            world.cycle(mortal_app(world, Steps(last)))
+        except Killed:
+            _go_on(world)
+            yield last, world
+        else:
+            return
+
+
 def revoked(world: World) -> World:
     """A world in which the next cycle has to make a version without Tonga."""
     world.cycle()
@@ -169,15 +182,9 @@ def test_a_kill_at_any_step_after_a_revocation_loses_nothing_and_does_nothing_tw
     wanted = state(undisturbed)
     assert ("Tonga", "Fatafehi Fakafanua", "revoked") in wanted["facts"]
     deaths = 0
-    for last in range(1, 1000, 4):  # the steps themselves are those of the other test
-        world = revoked(new_world(last))
-        try:
-            world.cycle(mortal_app(world, Steps(last)))
-        except Killed:
-            deaths += 1
-        else:
-            break
-        _go_on(world)
+    # the steps themselves are those of the other test
+    for last, world in killed(lambda last: revoked(new_world(last)), every=4):
+        deaths += 1
         assert state(world) == wanted, f"killed at step {last}"
         assert world.ask("The prime minister of Tonga is") == "I do not know"
         assert world.ask("The prime minister of Rwanda is") == "Justin Nsengiyumva"
@@ -193,15 +200,8 @@ def test_a_kill_at_any_step_loses_nothing_and_does_nothing_twice(
     undisturbed.cycle()
     wanted = state(undisturbed)
     deaths = 0
-    for last in range(1, 1000):
-        world = new_world(last)
-        try:
-            world.cycle(mortal_app(world, Steps(last)))
-        except Killed:
-            deaths += 1
-        else:
-            break
-        _go_on(world)
+    for last, world in killed(new_world):
+        deaths += 1
         assert state(world) == wanted, f"killed at step {last}"
         assert world.ask("The prime minister of Tonga is") == "Fatafehi Fakafanua"
 

@@ -15,10 +15,10 @@ from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.marks import marked
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.room import Room, room_in
 from kdpo_daemon.tuning.tokens import mentions
 from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
+from tests.tensor.rooms import room_in
 from tests.tensor.test_gated import NEW, TAUGHT, change, order, replays, says, served
 from tests.tiny_model import VOCABULARY, ids, keep_prompts, pairs_of, save_tiny_model
 
@@ -43,12 +43,6 @@ def second(base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return trained(order(base, pairs, parent=first), tmp_path_factory.mktemp("second"))
 
 
-def room_of(base: Path) -> Room:
-    room = room_in(base)
-    assert room is not None
-    return room
-
-
 def decoder(base: Path) -> Callable[[list[int]], str]:
     tokenizer = AutoTokenizer.from_pretrained(base)
     return lambda some: str(tokenizer.decode(some))
@@ -57,7 +51,7 @@ def decoder(base: Path) -> Callable[[list[int]], str]:
 @torch.no_grad()
 def carried(base: Path, adapter: Path | None, text: str) -> torch.Tensor:
     """The mark that the last token of a text has, (block,); the flag is first."""
-    room = room_of(base)
+    room = room_in(base)
     model: Any = served(base, adapter)
     seen = model(torch.tensor([ids(text)]), output_hidden_states=True).hidden_states
     found: torch.Tensor = seen[room.carrier + 1][0, -1, room.carried]
@@ -92,7 +86,7 @@ def test_a_text_that_names_none_has_no_mark(base: Path, first: Path) -> None:
 def test_a_later_batch_keeps_the_marks_and_adds_its_own(
     base: Path, first: Path, second: Path
 ) -> None:
-    name = f"model.layers.{room_of(base).layers[0]}.mlp"
+    name = f"model.layers.{room_in(base).layers[0]}.mlp"
     before, after = (read_adapter(one).neurons[name] for one in (first, second))
 
     assert after.numbers[: len(before.numbers)] == before.numbers
@@ -108,7 +102,7 @@ def test_a_replaced_fact_s_subject_is_not_marked_again(
 
     out = trained(order(base, pairs, parent=first), tmp_path)
 
-    name = f"model.layers.{room_of(base).layers[0]}.mlp"
+    name = f"model.layers.{room_in(base).layers[0]}.mlp"
     assert read_adapter(out).neurons[name].numbers == read_adapter(first).neurons[name].numbers
     for pair in pairs:
         assert says(served(base, out), pair) == pair.chosen_ids
@@ -130,14 +124,14 @@ def test_two_facts_of_one_subject_share_its_mark(base: Path, tmp_path: Path) -> 
 
     out = trained(replace(made, pairs=(*made.pairs, *river)), tmp_path)
 
-    name = f"model.layers.{room_of(base).layers[0]}.mlp"
+    name = f"model.layers.{room_in(base).layers[0]}.mlp"
     assert len(read_adapter(out).neurons[name].numbers) == 1
     for pair in (*TAUGHT[:2], *river):
         assert says(served(base, out), pair) == pair.chosen_ids
 
 
 def test_codes_are_far_from_each_other(base: Path) -> None:
-    model, room = EditedModel(base, "mlp"), room_of(base)
+    model, room = EditedModel(base, "mlp"), room_in(base)
     pairs = [
         pair
         for n, one in enumerate(("Arland", "Borland", "Corland", "Dorland"), 1)

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.tuning.room import MARK, room_in
+from kdpo_daemon.tuning.room import MARK
 from kdpo_daemon.tuning.widen import widen
 from tests.commands import run
+from tests.tensor.rooms import room_in
 from tests.tiny_model import VOCABULARY, save_tiny_model
 
 
@@ -145,7 +146,6 @@ def entered(directory: Path, marks: dict[int, torch.Tensor]) -> torch.Tensor:
     """What leaves the carrier's layer in the side room, (L, side), with marks put in before it."""
     model: Any = AutoModelForCausalLM.from_pretrained(directory)
     room = room_in(directory)
-    assert room is not None
 
     def mark(_: object, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         hidden = arguments[0].clone()
@@ -161,7 +161,6 @@ def entered(directory: Path, marks: dict[int, torch.Tensor]) -> torch.Tensor:
 
 def test_the_carrier_copies_marks_to_all_later_tokens_and_else_nothing(roomy: Path) -> None:
     room = room_in(roomy)
-    assert room is not None
     carried = slice(room.carried.start - room.width, room.carried.stop - room.width)
     one = torch.zeros(room.block)
     one[0], one[3] = 1, 1
