@@ -129,7 +129,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def roomy(base: Path, tmp_path: Path) -> Path:
     said = run(["widen", str(base), str(tmp_path / "roomy"), "--neurons", "64"], tmp_path)
-    assert (said.returncode, said.stdout.count("carries marks")) == (0, 1)
+    assert said.returncode == 0
+    assert "carries marks" in " ".join(said.stdout.split())  # lines break where the path is long
     return tmp_path / "roomy"
 
 
