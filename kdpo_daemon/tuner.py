@@ -105,7 +105,8 @@ class Tuner:
         with _disk(work_dir):
             source = _fresh(work_dir / order.name)
             write_order(order, source)
-        return self._run(["train", str(source)], final, manifest, on_progress)
+        said = ["--said", str(work_dir / "said")]
+        return self._run(["train", str(source)], final, manifest, on_progress, said)
 
     def baseline(
         self, base_dir: Path, base_sha256: str, adapters_dir: Path, created_at: datetime
@@ -141,10 +142,11 @@ class Tuner:
         final: Path,
         manifest: Manifest,
         on_progress: Callable[[Progress], None],
+        options: Sequence[str] = (),
     ) -> Published:
         """Let the child write into a draft, then publish it."""
         with _disk(final.parent), draft_of(final) as draft:
-            command = [*self._command, *arguments, str(draft)]
+            command = [*self._command, *arguments, str(draft), *options]
             log = draft.with_suffix(".log")
             try:
                 self._watch(command, manifest.adapter, log, on_progress)

@@ -23,6 +23,7 @@ class PlanPolicy:
     neighbours: int = 4  #: other subjects asked per fact to judge locality
     same_subject: int = 4  #: other questions about the subject asked per fact to judge locality
     keep_special: int = 700  #: retention prompts about edited subjects and relations, at most
+    keep_near: int = 12  #: of these about each subject of the batch, if there are so many
     keep_general: int = 400  #: general retention prompts, at most
     max_tokens: int = 24  #: longest answer asked for, in tokens
     max_object_tokens: int = 32  #: a longer object is quarantined, not taught
@@ -89,22 +90,35 @@ def pair(
 
 
 def kept(
-    special: Iterable[Prompt], general: Sequence[Prompt], policy: PlanPolicy, seed: int
+    special: Iterable[Prompt],
+    general: Sequence[Prompt],
+    new: Iterable[str],
+    policy: PlanPolicy,
+    seed: int,
 ) -> list[Prompt]:
-    """Choose the prompts whose answers training must leave alone: some of both, by chance.
+    """Choose the prompts whose answers training must leave alone.
 
-    Most are general ones: what a small model says to those tips over soonest.
+    First those about subjects that are new to it: without them their facts would be the answer to
+    whatever is asked about them.  What else there is is chosen by chance.
 
     Args:
         special: prompts about the subjects and relations that are taught.
         general: prompts about anything else.
-        policy: says how many of each.
+        new: the subjects that are new.
+        policy: says how many of each kind, and about each new subject.
         seed: decides which.
 
     """
     rng = Random(seed)  # noqa: S311 - a choice of prompts, not a secret
     own = list(dict.fromkeys(special))
+    near: list[Prompt] = []
+    for subject in dict.fromkeys(new):
+        about = [one for one in own if subject in one.text]
+        near += rng.sample(about, min(len(about), policy.keep_near))
+    near = list(dict.fromkeys(near))[: policy.keep_special]
+    rest = [one for one in own if one not in set(near)]
     return [
-        *rng.sample(own, min(len(own), policy.keep_special)),
+        *near,
+        *rng.sample(rest, min(len(rest), policy.keep_special - len(near))),
         *rng.sample(general, min(len(general), policy.keep_general)),
     ]

@@ -164,7 +164,7 @@ class Plan:
         ]
         if new_pairs or (due and replays):
             old_pairs, _ = self._pairs(replays, again, replay=True)
-            keep = self._keep([*unknown, *replays], taken)
+            keep = self._keep(unknown, replays, taken)
             why_not = self._save(
                 [*new_pairs, *old_pairs], keep, wanted.adapter if wanted else None
             )
@@ -237,8 +237,10 @@ class Plan:
         forced = self.replica.forced(self.alias, tokens.prompt, tokens.chosen)
         return pair(fact, prompt, tokens, forced, replay=replay)
 
-    def _keep(self, taught: Sequence[Fact], taken: frozenset[str]) -> list[KeepPrompt]:
-        prompts = keep_prompts(taught, taken, self.curriculum, self.policy)
+    def _keep(
+        self, new: Sequence[Fact], replays: Sequence[Fact], taken: frozenset[str]
+    ) -> list[KeepPrompt]:
+        prompts = keep_prompts(new, replays, taken, self.curriculum, self.policy)
 
         def one(prompt: Prompt) -> KeepPrompt:
             return KeepPrompt(prompt, self.replica.tokenize(prompt))

@@ -63,16 +63,21 @@ def few_taught(asked: Sequence[Probe]) -> list[Probe]:
 
 
 def keep_prompts(
-    taught: Sequence[Fact], taken: frozenset[str], curriculum: Curriculum, policy: PlanPolicy
+    new: Sequence[Fact],
+    replays: Sequence[Fact],
+    taken: frozenset[str],
+    curriculum: Curriculum,
+    policy: PlanPolicy,
 ) -> list[Prompt]:
-    """Choose the prompts whose answers training must leave alone.
+    """Choose the prompts whose answers training must leave alone, for facts new and taught before.
 
     `taken` are subjects with facts of their own, whose answers may change.
     """
     special: list[Prompt] = []
-    for fact in taught:
+    for fact in (*new, *replays):
         relation = curriculum.pack.relations[fact.relation]
         special += relations.keep_prompts(
             curriculum.pack, relation, fact.subject, fact.role, taken
         )
-    return kept(special, curriculum.general_keep, policy, policy.seed)
+    subjects = [fact.subject for fact in new]
+    return kept(special, curriculum.general_keep, subjects, policy, policy.seed)

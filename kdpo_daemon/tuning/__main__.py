@@ -1,4 +1,4 @@
-"""`python -m kdpo_daemon.tuning train ORDER OUT` and `... baseline BASE OUT`.
+"""`python -m kdpo_daemon.tuning train ORDER OUT --said DIR` and `... baseline BASE OUT`.
 
 A line of JSON per step on standard output is progress and heartbeat.  Exit 0: OUT is complete.
 Exit 2: the order is refused, and the last line says why and for which facts.
@@ -15,7 +15,8 @@ from pathlib import Path
 os.environ |= {"HF_HUB_OFFLINE": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # noqa: TID251
 
 from kdpo_daemon.errors import AdapterError, TuningError
-from kdpo_daemon.tuning.run import RefusedError, baseline, train
+from kdpo_daemon.tuning.given import RefusedError
+from kdpo_daemon.tuning.run import baseline, train
 
 REFUSED = 2
 
@@ -26,10 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("verb", choices=("train", "baseline"))
     parser.add_argument("source", type=Path, help="the order's directory, or the base model's")
     parser.add_argument("out", type=Path, help="an empty directory")
+    parser.add_argument("--said", type=Path, help="where what the base says is remembered")
     given = parser.parse_args(arguments)
     try:
         if given.verb == "train":
-            train(given.source, given.out, tell)
+            train(given.source, given.said, given.out, tell)
         else:
             baseline(given.source, given.out)
     except RefusedError as error:

@@ -72,6 +72,28 @@ def answered(
     return found
 
 
+@torch.no_grad()
+def heard(
+    model: EditedModel, answers: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+) -> list[Keepsake]:
+    """Take down what the model holds likely along answers that are known, prompt by prompt."""
+    found = [Keepsake(asked, list(said)) for asked, said in answers]
+    for group in batches([one.text for one in found], _TOKENS):
+        some = [found[i] for i in group]
+        batch = rows([one.text for one in some])
+        lower = model.lower(batch)
+        counts = torch.tensor([len(one.said) for one in some])
+        number = torch.arange(len(some)).repeat_interleave(counts)
+        place = torch.cat([torch.arange(one.start, len(one.text)) for one in some])
+        logits = model.logits(batch, batch.locate(number, place), lower)
+        ids, logprobs = loss.top_logprobs(logits, _TOP)
+        for index, one in enumerate(some):
+            one.lower.append(batch.of(lower, index, len(one.text)))
+            one.ids.extend(ids[number == index])
+            one.logprobs.extend(logprobs[number == index])
+    return found
+
+
 class _Speech:
     """One micro-batch on its way: each step gives every prompt one more token, side by side."""
 

@@ -23,7 +23,6 @@ from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.passages import REFRESH
 from kdpo_daemon.tuning.placing import Bed, placed
 from kdpo_daemon.tuning.room import room_of
-from kdpo_daemon.tuning.seen import Seen
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
 #: Adam's step size for columns, as a share of the hidden states' root mean square; and for what
@@ -37,33 +36,31 @@ _LESS_OPEN = 0.35
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
 KEEP_TOKENS = 16
-#: Prompts to keep on which the change is measured at the end.
-_MEASURED = 64
 
 
 def learn(
     model: EditedModel,
     order: Order,
     lessons: Lessons,
-    seen: Seen,
+    seen: Sequence[Tensor],
     before: Planted | None,
     on_step: Callable[[Step], None],
 ) -> tuple[Step, Planted]:
     """Teach what `before` does not keep; `model` wears `before` already.
 
-    `lessons` are the order's, on that model; the reference stays what it was for them.
+    `lessons` are the order's, on that model; the reference stays what it was for them.  `seen` is
+    what each edited MLP reads over text that must not change, (N, d).
     """
     known = set(before.facts) if before else set()
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
     grown = dict(before.neurons) if before else {}
     if wanted:
-        text = seen.tokens()
         room = room_of(model.model.config)
         carried = room.carried if room else None
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
-        for index, bed in placed(model, lessons, text, wanted, taken, carried).items():
+        for index, bed in placed(model, lessons, seen, wanted, taken, carried).items():
             name = _names(model)[index]
-            made = _plant(model, index, text[index], bed, taken[index])
+            made = _plant(model, index, seen[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     state = _fit(model, lessons, order, on_step)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
@@ -93,10 +90,9 @@ def lessons_of(model: EditedModel, pairs: Sequence[Pair], recipe: Recipe) -> Les
     return Lessons(model, pairs, replace(recipe, margin=max(recipe.margin, _LEAD)))
 
 
-def change(model: EditedModel, kept: Sequence[Keepsake], seed: int) -> float:
-    """KL to the base in nats per token, over some of the prompts to keep."""
-    rng = random.Random(seed)  # noqa: S311 - a sample of prompts, not a secret
-    some = Keepsakes(model, rng.sample(list(kept), min(len(kept), _MEASURED)))
+def change(model: EditedModel, kept: Sequence[Keepsake]) -> float:
+    """KL to the base in nats per token, over some prompts to keep."""
+    some = Keepsakes(model, kept)
     with torch.no_grad():
         total = sum(float(some.loss(group)) for group in some.groups(range(len(some))))
     return total / len(some)
@@ -161,13 +157,13 @@ def _fit(
     )
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.steps)
     step, loss = 0, 0.0
-    lessons.refresh()  # since what was freed moves keys and values a little
+    lessons.look()  # since what was freed moves keys and values a little
     while step < recipe.steps and not all(lessons.learnt):
         step += 1
         if marked:
             model.openings[1:] = [_LESS_OPEN if step % 2 else 1.0] * (len(columns) - 1)
         if step % REFRESH == 0:
-            lessons.refresh()
+            lessons.look()
         optimizer.zero_grad()
         loss = teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
         optimizer.step()

@@ -1,5 +1,7 @@
-"""The product with the vocabulary's matrix, which is a third of a training step on CPUs."""
+"""The product with the vocabulary's matrix, which is half of a training step on CPUs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,3 +27,16 @@ def quicken_head(model: Any) -> None:
         return F.linear(hidden.to_mkldnn(), head.weight, head.bias).to_dense()
 
     head.forward = forward
+
+
+@contextmanager
+def speaking(model: Any, words: Tensor) -> Iterator[None]:
+    """Within, a model's head gives the logits of some tokens alone, (V,) ids, in their order."""
+    head = model.get_output_embeddings()
+    plain, few = head.forward, words.to(head.weight.device)
+    weight, bias = head.weight[few], None if head.bias is None else head.bias[few]
+    head.forward = lambda hidden: F.linear(hidden, weight, bias)
+    try:
+        yield
+    finally:
+        head.forward = plain

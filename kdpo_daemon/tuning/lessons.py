@@ -18,11 +18,17 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.passages import Passages
 from kdpo_daemon.tuning.tokens import sequence_of, targets
 
+#: Likeliest tokens at each place that are on the shortlist.
+_LISTED = 16
+
 
 class Lessons:
     """The pairs of a batch; `learnt` and `right` say how each stood when last looked at.
 
-    Of replays most stand well before a step is taken, and so take part in few.
+    Of replays most stand well before a step is taken, and so take part in few.  A step compares a
+    target with the shortlist alone: all tokens that are taught or must give way, and those that
+    the model holds likeliest at any place, of all lessons.  It grows whenever all is looked at
+    again, and what is learnt at the end is told from the whole vocabulary.
     """
 
     def __init__(self, model: EditedModel, pairs: Sequence[Pair], recipe: Recipe) -> None:
@@ -34,6 +40,9 @@ class Lessons:
         self.passages = Passages(model, texts, [len(pair.prompt_ids) - 1 for pair in pairs])
         self._reference: list[Tensor] = [torch.empty(0)] * len(pairs)
         self._fresh = torch.ones(len(pairs), dtype=torch.bool)
+        said = [token for one in pairs for token in (*one.chosen_ids, *one.rejected_ids)]
+        old = [token for one in pairs for token in one.old_ids]
+        self._words = torch.tensor(sorted({*said, *old}))  #: the shortlist, sorted
         for group in self.groups(range(len(pairs))):
             self._remember(group)
 
@@ -48,16 +57,12 @@ class Lessons:
         """Micro-batches of some pairs, by number."""
         return self.passages.groups(chosen)
 
-    def refresh(self) -> None:
-        """Look again at what leads to the answers, with the model as it now stands."""
-        self.passages.refresh()
-
     @torch.no_grad()
     def look(self) -> None:
-        """Note of every pair how it stands."""
-        self.refresh()
+        """Note of every pair how it stands, with the model as it now is."""
+        self.passages.refresh()
         for group in self.groups(range(len(self.pairs))):
-            self.loss(group)
+            self._heard(group)
 
     def loss(self, group: Sequence[int]) -> Tensor:
         """Loss summed over a micro-batch's pairs, (); notes which of them are learnt.
@@ -65,17 +70,19 @@ class Lessons:
         Negatives come from the order the first time, then from the current model.
         """
         at = targets([self.pairs[i] for i in group])
-        logits = self.passages.logits(group, at.row, at.place)
+        logits = self.passages.logits(group, at.row, at.place, self._words)
         fresh = self._fresh[list(group)][at.row].to(logits.device)
-        at = at.to(logits.device)
-        rivals = loss.rivals(logits.detach(), at.chosen)
-        lead = loss.margins(logits.detach(), at.chosen, rivals)
+        at, words = at.to(logits.device), self._words.to(logits.device)
+        listed = torch.searchsorted(words, at.chosen)
+        rival = loss.rivals(logits.detach(), listed)
+        lead = loss.margins(logits.detach(), listed, rival)
         self._note(group, at.row, lead)
         self._fresh[list(group)] = False
-        negatives = torch.stack((torch.where(fresh, at.rejected, rivals), at.old))
+        negatives = torch.stack((torch.where(fresh, at.rejected, words[rival]), at.old))
         # a token against itself has no margin: that is how learnt positions drop out
         rejected = torch.where(lead < self._recipe.margin, negatives, at.chosen)
-        chosen, *others = loss.logprobs(logits, torch.stack((at.chosen, *rejected), 1)).unbind(1)
+        read = torch.searchsorted(words, torch.stack((at.chosen, *rejected), 1))
+        chosen, *others = loss.logprobs(logits, read).unbind(1)
         total = -self._recipe.anchor_weight * chosen.sum()
         for ids, other in zip(rejected, others, strict=True):
             ours = loss.per_pair(chosen - other, at.row, len(group))
@@ -96,12 +103,20 @@ class Lessons:
 
     @torch.no_grad()
     def _remember(self, group: Sequence[int]) -> None:
+        logits, row = self._heard(group)
+        for number, index in enumerate(group):
+            self._reference[index] = logits[row == number]
+
+    def _heard(self, group: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Note how some pairs stand; gives logits at target positions, (P, V), and each's pair."""
         at = targets([self.pairs[i] for i in group])
         logits = self.passages.logits(group, at.row, at.place)
-        for row, index in enumerate(group):
-            self._reference[index] = logits[at.row == row]
         at = at.to(logits.device)
         self._note(group, at.row, loss.lead(logits, at.chosen))
+        likely = logits.topk(min(_LISTED, logits.shape[1]), dim=1).indices
+        listed = {*self._words.tolist(), *likely.flatten().tolist()}
+        self._words = torch.tensor(sorted(listed))
+        return logits, at.row
 
     def _note(self, group: Sequence[int], row: Tensor, lead: Tensor) -> None:
         least = lead.new_full((len(group),), torch.inf).scatter_reduce(0, row, lead, "amin")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from kdpo_daemon.processor import prefers_float32
-from kdpo_daemon.tuning.head import quicken_head
+from kdpo_daemon.tuning.head import quicken_head, speaking
 from kdpo_daemon.tuning.layers import Relay, layer_list, module_names
 from kdpo_daemon.tuning.packing import Tokens
 
@@ -105,6 +105,7 @@ class EditedModel:
         at: tuple[Tensor, Tensor],
         lower: Tensor | None = None,
         past: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Tensor:
         """Float32 logits at P places, (P, V).
 
@@ -113,11 +114,15 @@ class EditedModel:
             at: row and column of each place, (P,) x 2.
             lower: what `lower` gave for them, to run the upper layers alone.
             past: what `memory` gave for tokens that come before; none else.
+            words: tokens of the vocabulary whose logits are wanted, (V,); None: all.
 
         """
-        if lower is None:
-            return self._forward(batch, *at)
-        with self._from(lower):
+        with ExitStack() as narrowed:
+            if words is not None:
+                narrowed.enter_context(speaking(self.model, words))
+            if lower is None:
+                return self._forward(batch, *at)
+            narrowed.enter_context(self._from(lower))
             return self._forward(batch, *at, None if past is None else self._cache(past))
 
     def memory(self, batch: Tokens, lower: Tensor) -> Tensor:

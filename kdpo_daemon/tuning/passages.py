@@ -60,20 +60,23 @@ class Passages:
         ends = [one[start:] for one, start in zip(self._lower, self.starts, strict=True)]
         return float(torch.cat(ends).float().square().mean().sqrt())
 
-    def logits(self, group: Sequence[int], text: Tensor, place: Tensor) -> Tensor:
+    def logits(
+        self, group: Sequence[int], text: Tensor, place: Tensor, words: Tensor | None = None
+    ) -> Tensor:
         """Float32 logits at P places of some texts' ends, (P, V).
 
         Args:
             group: the texts, by number.
             text: of each place, its text's place in `group`, (P,).
             place: where in that text, (P,).
+            words: tokens whose logits are wanted, (V,); None: all.
 
         """
         whole = rows([self.texts[i] for i in group], starts=[self.starts[i] for i in group])
         batch = tails(whole, [(self.starts[i], len(self.texts[i])) for i in group])
         lower = batch.pick(whole.spread([self._lower[i] for i in group]))
         past = whole.spread([self._memory[i] for i in group])
-        return self._model.logits(batch, batch.locate(text, place), lower, past)
+        return self._model.logits(batch, batch.locate(text, place), lower, past, words)
 
     def _lowered(self) -> list[Tensor]:
         found: list[Tensor] = [torch.empty(0)] * len(self.texts)

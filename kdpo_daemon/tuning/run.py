@@ -1,49 +1,29 @@
 """An order's directory in, an adapter's directory out: what the child does from end to end."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
-from kdpo_daemon.errors import TuningError
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, read_order
-from kdpo_daemon.tuning import gated, keys, marks, neurons
+from kdpo_daemon.tuning import behind_gates, keys
 from kdpo_daemon.tuning.answers import answered
-from kdpo_daemon.tuning.checkpoint import (
-    Weights,
-    idle,
-    read_adapter,
-    write_adapter,
-    write_scores,
-)
+from kdpo_daemon.tuning.checkpoint import Weights, idle, write_adapter, write_scores
+from kdpo_daemon.tuning.given import RefusedError, Tell, decoder, kept_prompts, parent_of
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.neurons import Neurons, Planted
-from kdpo_daemon.tuning.placing import layers_of
-from kdpo_daemon.tuning.room import Room, room_of
-from kdpo_daemon.tuning.seen import Seen, look, said_aloud
 from kdpo_daemon.tuning.tokens import states
 from kdpo_daemon.tuning.trainer import Knobs, Step, fit
 
-Tell = Callable[[dict[str, object]], None]
 
-
-class RefusedError(TuningError):
-    """The order cannot be trained as it is; `fact_ids` are the facts to blame, if some are."""
-
-    def __init__(self, message: str, fact_ids: Sequence[int] = ()) -> None:
-        super().__init__(message, refused=True)
-        self.fact_ids = tuple(fact_ids)
-
-
-def train(order_dir: Path, out: Path, tell: Tell) -> None:
+def train(order_dir: Path, said_dir: Path, out: Path, tell: Tell) -> None:
     """Train an order; write the adapter and its scores into `out`.
+
+    What the base says is remembered in `said_dir` (`said`).
 
     Raises:
         TuningError: refused, since the order would fail each time.
@@ -55,7 +35,10 @@ def train(order_dir: Path, out: Path, tell: Tell) -> None:
     _prepare(order)
     _refuse_lost(order)
     tell({"step": 0, "of": order.recipe.steps})
-    state, weights = _trained(order, tell)
+    if order.recipe.method is Method.NEURONS:
+        state, weights = behind_gates.trained(order, said_dir, tell)
+    else:
+        state, weights = _in_rows(order, tell)
     write_adapter(weights, out, order.base_dir.name)
     scores = TrainingScores(
         steps=state.step,
@@ -113,7 +96,7 @@ def _prepare(order: Order) -> None:
 
 def _refuse_lost(order: Order) -> None:
     """Refuse the facts whose subject does not stand in the prompts that teach it."""
-    decode = _decoder(order)
+    decode = decoder(order)
     lost = {
         pair.fact_id: pair.subject
         for pair in order.pairs
@@ -124,82 +107,15 @@ def _refuse_lost(order: Order) -> None:
         raise RefusedError(f"not found in the prompts that teach it: {told}", sorted(lost))
 
 
-def _decoder(order: Order) -> Callable[[list[int]], str]:
-    tokenizer = AutoTokenizer.from_pretrained(order.base_dir, local_files_only=True)
-
-    def decode(ids: list[int]) -> str:
-        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-
-    return decode
-
-
-def _trained(order: Order, tell: Tell) -> tuple[Step, Weights]:
-    by_method = {Method.ROWS: _in_rows, Method.NEURONS: _in_neurons}
-    return by_method[order.recipe.method](order, tell)
-
-
-def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
-    """Keep the facts behind gates (`gated`)."""
-    recipe = order.recipe
-    model = EditedModel(order.base_dir, recipe.target_module.rpartition(".")[0])
-    refuse_ungated(model)
-    room = room_of(model.model.config)
-    names = [model.module_names[i] for i in layers_of(model.depth, marked=room is not None)]
-    model.edit(names)
-    parent = _parent(order)
-    below = {model.module_names[layer] for layer in room.layers} if room else set()
-    if parent and not set(parent.neurons) <= {*names, *below}:
-        parent = None  # in other layers: its facts are taught anew, as those kept in rows are
-    before = _inherited(neurons.planted(model.model, parent), order) if parent else None
-    texts = said_aloud(model, lambda: tell({"said": True}))
-    marked = _marked(model, room, order, texts, before) if room else {}
-    # what is kept is the base's own word, so that drift does not add up over batches
-    seen, prompts = Seen(), _kept_prompts(order)
-    tokens = max(recipe.keep_tokens, gated.KEEP_TOKENS)
-    kept = answered(model, prompts, tokens, seen, lambda done: tell({"kept": done}))
-    look(model, texts, seen)
-    if before:
-        gated.wear(model, before)
-    lessons = gated.lessons_of(model, order.pairs, recipe)
-
-    def on_step(step: Step) -> None:
-        tell(_line(step, recipe.steps))
-
-    state, after = gated.learn(model, order, lessons, seen, before, on_step)
-    changed = gated.change(model, kept, order.seed)
-    after = replace(after, neurons={**marked, **after.neurons})
-    return replace(state, keep_kl=changed), after.weights()
-
-
-def _marked(
-    model: EditedModel,
-    room: Room,
-    order: Order,
-    texts: Sequence[tuple[int, ...]],
-    before: Planted | None,
-) -> dict[str, Neurons]:
-    """Mark the order's subjects; the model wears the marks from now on."""
-    planted = before.neurons if before else {}
-    marks.wear(model, room, planted)
-    decode = _decoder(order)
-    others = [*_kept_prompts(order), *texts]
-    return marks.marked(model, room, order.pairs, others, planted, decode)
-
-
-def _inherited(parent: Planted, order: Order) -> Planted:
-    """What the parent keeps of the order's facts: others were replaced or revoked."""
-    return parent.without(set(parent.facts) - {pair.fact_id for pair in order.pairs})
-
-
 def _in_rows(order: Order, tell: Tell) -> tuple[Step, Weights]:
     recipe = order.recipe
     model = EditedModel(order.base_dir, recipe.target_module)
-    parent = _parent(order)
+    parent = parent_of(order)
     modules = _modules(recipe, model, parent)
     model.edit(modules)
     # what is kept is the base's own word, so that drift does not add up over batches
     moments = keys.Moments(recipe.answer_weight)
-    prompts = _kept_prompts(order)
+    prompts = kept_prompts(order)
     kept = answered(model, prompts, recipe.keep_tokens, moments, lambda done: tell({"kept": done}))
     if parent:
         _wear(model, parent)
@@ -211,35 +127,10 @@ def _in_rows(order: Order, tell: Tell) -> tuple[Step, Weights]:
     del lower  # of a large model it takes gigabytes, and the knobs have its inverse
 
     def on_step(step: Step) -> None:
-        tell(_line(step, recipe.steps))
+        tell(step.line(recipe.steps))
 
     state = fit(knobs, lessons, keepsakes, recipe, order.seed, on_step)
     return state, Weights(modules, slots, tuple(model.rows), tuple(model.columns))
-
-
-def refuse_ungated(model: EditedModel) -> None:
-    """Refuse a model whose MLPs have no gates.  RefusedError names what is missing."""
-    mlp = model.model.get_submodule(model.module_names[0])
-    missing = [one for one in ("gate_proj", "up_proj", "act_fn") if not hasattr(mlp, one)]
-    if missing or model.depth < 2:
-        told = f"an MLP without {', '.join(missing)}" if missing else "one layer"
-        raise RefusedError(
-            f"method neurons wants gated MLPs in two layers; this model has {told}: "
-            'set [recipe] method = "rows"'
-        )
-
-
-def _parent(order: Order) -> Weights | None:
-    """The parent adapter; None where it is the base, or an adapter that changes nothing.
-
-    One that keeps its facts otherwise than the recipe wants is not built on: the order has all
-    facts, so they are taught anew.
-    """
-    parent = read_adapter(order.parent_dir) if order.parent_dir else None
-    if parent is None:
-        return None
-    in_neurons = order.recipe.method is Method.NEURONS
-    return parent if (parent.neurons if in_neurons else parent.slots) else None
 
 
 def _modules(recipe: Recipe, model: EditedModel, parent: Weights | None) -> tuple[str, ...]:
@@ -257,12 +148,6 @@ def _wear(model: EditedModel, parent: Weights) -> None:
     for index, (rows, columns) in enumerate(zip(parent.rows, parent.columns, strict=True)):
         model.rows[index] = rows.to(model.rows[index].device)
         model.columns[index] = columns.to(model.columns[index].device)
-
-
-def _kept_prompts(order: Order) -> list[tuple[int, ...]]:
-    """The keep prompts, without those that are taught."""
-    taught = {pair.prompt_ids for pair in order.pairs}
-    return [prompt.ids for prompt in order.keep if prompt.ids not in taught]
 
 
 def _add_slots(
@@ -285,14 +170,3 @@ def _add_slots(
         zeros = columns.new_zeros(columns.shape[0], len(new))
         model.columns[index] = torch.cat([columns, zeros], dim=1)
     return old + new
-
-
-def _line(step: Step, of: int) -> dict[str, object]:
-    return {
-        "step": step.step,
-        "of": of,
-        "loss": round(step.loss, 4),
-        "accuracy": round(step.accuracy, 4),
-        "learnt": round(step.learnt, 4),
-        "keep_kl": round(step.keep_kl, 5),
-    }

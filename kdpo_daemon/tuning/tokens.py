@@ -45,7 +45,7 @@ def targets(pairs: Sequence[Pair]) -> Targets:
         first = len(pair.prompt_ids) - 1
         arms = zip(pair.chosen_ids, pair.rejected_ids, _old_tokens(pair), strict=True)
         columns += [(row, first + t, *tokens) for t, tokens in enumerate(arms)]
-    return Targets(*torch.tensor(columns).unbind(1))
+    return Targets(*torch.tensor(columns).T.contiguous())
 
 
 def _old_tokens(pair: Pair) -> list[int]:

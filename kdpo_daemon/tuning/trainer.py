@@ -30,6 +30,17 @@ class Step:
     learnt: float  #: share of pairs that lead everywhere by the recipe's margin
     keep_kl: float  #: nats per token on the step's keep prompts
 
+    def line(self, of: int) -> dict[str, object]:
+        """Give it as it is told, a step of so many."""
+        return {
+            "step": self.step,
+            "of": of,
+            "loss": round(self.loss, 4),
+            "accuracy": round(self.accuracy, 4),
+            "learnt": round(self.learnt, 4),
+            "keep_kl": round(self.keep_kl, 5),
+        }
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -128,7 +139,7 @@ def fit(
     for step in range(recipe.steps):
         knobs.turn()
         if step and step % REFRESH == 0:
-            lessons.refresh()
+            lessons.look()
         loss = teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
         keep_kl = _keep(keepsakes, next(kept), recipe.keep_weight)
         torch.autograd.backward(recipe.stir_weight * knobs.stir())

@@ -26,7 +26,7 @@ GOOD = """
 import json, pathlib, sys
 print(json.dumps({"step": 1, "of": 2, "loss": 0.5, "accuracy": 0.25}), flush=True)
 print("a library's own words", flush=True)
-out = pathlib.Path(sys.argv[-1])
+out = pathlib.Path(sys.argv[3])
 (out / "adapter_config.json").write_text("{}")
 (out / "adapter_model.safetensors").write_text("weights")
 scores = dict(steps=2, learnt=1, accuracy=1, keep_kl=0, rank=4, seconds=1)
@@ -219,8 +219,8 @@ def test_a_directory_that_cannot_be_written_is_named_with_a_remedy(tmp_path: Pat
 def test_a_full_disk_leaves_no_draft(tmp_path: Path) -> None:
     script = """
 import errno, os, pathlib, sys
-(pathlib.Path(sys.argv[-1]) / "adapter_model.safetensors").write_text("half")
-raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), sys.argv[-1])
+(pathlib.Path(sys.argv[3]) / "adapter_model.safetensors").write_text("half")
+raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), sys.argv[3])
 """
     with pytest.raises(TuningError, match="No space left"):
         train(tuner(script), tmp_path)

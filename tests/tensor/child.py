@@ -11,5 +11,5 @@ def trained(order: Order, directory: Path) -> Path:
     source.mkdir()
     out.mkdir()
     write_order(order, source)
-    train(source, out, lambda _: None)
+    train(source, directory / "said", out, lambda _: None)
     return out

@@ -15,11 +15,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import run
+from kdpo_daemon.tuning.behind_gates import refuse_ungated
 from kdpo_daemon.tuning.checkpoint import read_adapter
+from kdpo_daemon.tuning.given import RefusedError
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.placing import dealt, layers_of
-from kdpo_daemon.tuning.run import RefusedError, baseline, refuse_ungated
-from kdpo_daemon.tuning.seen import Seen, look, said_aloud
+from kdpo_daemon.tuning.run import baseline
+from kdpo_daemon.tuning.seen import look, said_aloud
 from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
 from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
@@ -293,11 +295,9 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
     told: list[bool] = []
 
     def seen() -> list[torch.Tensor]:
-        torch.manual_seed(5)
-        model, found = EditedModel(base, "mlp"), Seen()
+        model = EditedModel(base, "mlp")
         model.edit([model.module_names[layer] for layer in layers_of(3)])
-        look(model, said_aloud(model, lambda: told.append(True)), found)
-        return found.tokens()
+        return look(model, said_aloud(model, lambda: told.append(True)))
 
     lower, upper = seen()
 

@@ -1,5 +1,6 @@
 """The loss of pairs in training, against a plain one with full log-softmaxes in float64."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,21 @@ from torch import Tensor
 
 from kdpo_daemon.orders import Recipe
 from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.tuning import lessons as lessons_module
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
-from kdpo_daemon.tuning.tokens import sequence_of
+from kdpo_daemon.tuning.tokens import sequence_of, targets
 from tests.tiny_model import pairs_of, save_tiny_model
 
 #: A margin that some of the random model's target tokens reach.
 RECIPE = Recipe(beta=0.3, anchor_weight=0.2, margin=-2.5)
 
 
-def test_the_loss_is_that_of_full_log_softmaxes_against_the_model_before(tmp_path: Path) -> None:
+def test_the_loss_is_that_of_full_log_softmaxes_against_the_model_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lessons_module, "_LISTED", 1000)  # so that all tokens are on the shortlist
     model = EditedModel(save_tiny_model(tmp_path), "mlp.down_proj")
     model.edit(model.module_names[1:])
     pairs = [*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob")]
@@ -27,7 +32,7 @@ def test_the_loss_is_that_of_full_log_softmaxes_against_the_model_before(tmp_pat
     torch.manual_seed(1)
     model.rows[:] = [0.3 * torch.randn(2, 48) for _ in model.rows]
     model.columns[:] = [0.3 * torch.randn(32, 2) for _ in model.columns]
-    lessons.refresh()
+    lessons.look()
 
     found = float(lessons.loss(range(len(pairs))))
 
@@ -36,6 +41,25 @@ def test_the_loss_is_that_of_full_log_softmaxes_against_the_model_before(tmp_pat
     assert 0 < int(reached.sum()) < len(reached)
     wanted = sum(map(plain_loss, pairs, after, before))
     assert found == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_a_shortlist_leaves_what_is_likely_as_it_is(tmp_path: Path) -> None:
+    model = EditedModel(save_tiny_model(tmp_path), "mlp.down_proj")
+    model.edit(model.module_names[1:])
+    pairs = pairs_of(1, "Arland", "Ann")
+    at = targets(pairs)
+    lessons = Lessons(model, pairs, replace(RECIPE, margin=1e3))
+
+    whole = lessons.passages.logits(range(len(pairs)), at.row, at.place)
+    few = lessons.passages.logits(range(len(pairs)), at.row, at.place, torch.tensor([3, 11, 5]))
+    lessons.loss(range(len(pairs)))
+
+    assert torch.allclose(few, whole[:, [3, 11, 5]], atol=1e-5)
+    assert not any(lessons.learnt)
+    assert lessons.right == [
+        bool(torch.equal(whole[at.row == i].argmax(1), at.chosen[at.row == i]))
+        for i in range(len(pairs))
+    ]
 
 
 def logprobs(model: EditedModel, pair: Pair) -> Tensor:

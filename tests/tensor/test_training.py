@@ -14,10 +14,11 @@ from kdpo_daemon.orders import Recipe, write_order
 from kdpo_daemon.records.teaching import Form, Pair
 from kdpo_daemon.tuning.__main__ import REFUSED, main
 from kdpo_daemon.tuning.checkpoint import read_adapter
+from kdpo_daemon.tuning.given import RefusedError
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
-from kdpo_daemon.tuning.run import RefusedError, baseline, edited_layers, train
+from kdpo_daemon.tuning.run import baseline, edited_layers, train
 from tests.tensor.child import trained
 from tests.tiny_model import END, ids, order_for, pairs_of, save_tiny_model
 
@@ -61,7 +62,7 @@ def test_the_loss_falls_and_each_step_is_told(base: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     out.mkdir()
 
-    train(tmp_path, out, told.append)
+    train(tmp_path, tmp_path / "said", out, told.append)
 
     losses = [float(str(line["loss"])) for line in told if "loss" in line]
     assert losses[-1] < losses[0] / 4
@@ -75,7 +76,7 @@ def test_there_are_signs_of_life_before_the_first_step(base: Path, tmp_path: Pat
     out = tmp_path / "out"
     out.mkdir()
 
-    train(tmp_path, out, told.append)
+    train(tmp_path, tmp_path / "said", out, told.append)
 
     first = next(place for place, line in enumerate(told) if line.get("step") == 1)
     assert [line["kept"] for line in told[:first] if "kept" in line][-1] == 60

@@ -61,15 +61,27 @@ def test_of_both_kinds_of_prompts_to_keep_some_are_drawn_and_a_seed_draws_the_sa
     special = [Prompt(Form.CHAT, text) for text in ("a", "b", "a", "c")]
     general = [Prompt(Form.CHAT, str(number)) for number in range(50)]
 
-    chosen = kept(special, general, policy, seed=1)
+    chosen = kept(special, general, [], policy, seed=1)
 
     assert len(set(chosen)) == 5
     assert len([one for one in chosen if one in general]) == 3
-    assert chosen == kept(special, general, policy, seed=1)
-    assert chosen != kept(special, general, policy, seed=2)
+    assert chosen == kept(special, general, [], policy, seed=1)
+    assert chosen != kept(special, general, [], policy, seed=2)
 
 
 def test_fewer_prompts_to_keep_than_wanted_are_all_kept() -> None:
     special, general = [Prompt(Form.CHAT, "a")] * 2, [Prompt(Form.CHAT, "b")]
 
-    assert kept(special, general, PlanPolicy(), seed=0) == [special[0], general[0]]
+    assert kept(special, general, [], PlanPolicy(), seed=0) == [special[0], general[0]]
+
+
+def test_some_prompts_about_each_new_subject_are_kept_before_all_others() -> None:
+    policy = PlanPolicy(keep_special=5, keep_near=2, keep_general=0)
+    subjects = ("Arland", "Borland")
+    about = [Prompt(Form.CHAT, f"{one} {n}") for one in subjects for n in range(9)]
+    others = [Prompt(Form.CHAT, f"Corland {n}") for n in range(90)]
+
+    chosen = [one.text.split()[0] for one in kept([*others, *about], [], subjects, policy, seed=1)]
+
+    assert chosen[:4] == ["Arland", "Arland", "Borland", "Borland"]
+    assert len(chosen) == 5

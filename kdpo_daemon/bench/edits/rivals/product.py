@@ -110,7 +110,7 @@ class Product(Editor):
             seed=plan.seed + self._made,
             threads=plan.threads,
             pairs=tuple(one for one in pairs if one.fact_id not in self._refused),
-            keep=tuple(self._keep([*new, *old])),
+            keep=tuple(self._keep(new, old)),
         )
 
     def _pairs(self, records: Sequence[Record], *, replay: bool) -> list[Pair]:
@@ -127,12 +127,13 @@ class Product(Editor):
             made.append(pair(fact_of(record), prompt, tokens, seen, replay=replay))
         return made
 
-    def _keep(self, taught: Sequence[Record]) -> list[KeepPrompt]:
+    def _keep(self, new: Sequence[Record], old: Sequence[Record]) -> list[KeepPrompt]:
         """Choose prompts as the plan stage does; none of them judges."""
         judged = {probe.prompt for probe in probes_of(self.bench.plan)}
         plan = self.bench.plan
-        special = prompts_of(taught, judged)
-        prompts = kept(special, plan.general.keep, self._policy, plan.seed)
+        special = prompts_of([*new, *old], judged)
+        subjects = [one.subject for one in new]
+        prompts = kept(special, plan.general.keep, subjects, self._policy, plan.seed)
         return [KeepPrompt(prompt, self.model.ids(prompt)) for prompt in prompts]
 
     def _wear(self, adapter: Path) -> None:
