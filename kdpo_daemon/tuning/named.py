@@ -20,6 +20,7 @@ from kdpo_daemon.tuning.gates import Gated, Tokens, opened, regression
 
 _NEAR = 10.0  #: how much tokens with the mark weigh, against 1 of the fact's places
 _LIKE = 0.7  #: share of a place's mark from which on a token carries it
+_HEARD = 0.1  #: share of a place's mark up to which the neuron says next to nothing behind its gate
 _SHUT = 1.0  #: log-odds by which tokens without the mark miss the threshold
 _MOST = 60.0  #: of K
 _APART = 0.2  #: least difference of marks that K is made for
@@ -61,7 +62,8 @@ class _Ground:
     def mark(self, number: int) -> Tensor:
         """The direction whose product with a class's mark is 1, (d,)."""
         mark = torch.zeros_like(self._tokens.steady)
-        mark[self._carried] = self._tokens.of(number)[:, self._carried].mean(0)
+        code = slice(self._carried.start + 1, self._carried.stop)  # all marks have the same flag
+        mark[code] = self._tokens.of(number)[:, code].mean(0)
         found: Tensor = mark / mark.square().sum().clamp_min(1e-12)
         return found
 
@@ -69,7 +71,7 @@ class _Ground:
         """The direction whose product with a token is its log-odds to be a class's place, (d,)."""
         tokens = self._tokens
         mine, like = tokens.owner == number, tokens.read @ mark
-        other = (like <= _LIKE) & ~mine
+        other = (like > _HEARD) & (like <= _LIKE) & ~mine
         found = self._told(mine, (like > _LIKE) & ~mine)
         lead, apart = self._white @ found - self._opens * self._steady, self._steady - like
         bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)

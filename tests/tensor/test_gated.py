@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import run
+from kdpo_daemon.tuning import behind_gates
 from kdpo_daemon.tuning.behind_gates import refuse_ungated
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.given import RefusedError
@@ -183,7 +183,7 @@ def test_facts_are_dealt_out_to_the_upper_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = save_tiny_model(tmp_path, width=96, depth=4)
-    monkeypatch.setattr(run, "layers_of", lambda _, **__: [1, 2, 3])
+    monkeypatch.setattr(behind_gates, "layers_of", lambda _, **__: [1, 2, 3])
     adapters, pairs, parent = [], TAUGHT, None
     for name, taught in (("first", TAUGHT), ("second", (*NEW, *replays(TAUGHT)))):
         (tmp_path / name).mkdir()
@@ -201,7 +201,7 @@ def test_a_parent_with_neurons_in_other_layers_is_not_built_on(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run, "layers_of", lambda _, **__: [0, 1])
+        patch.setattr(behind_gates, "layers_of", lambda _, **__: [0, 1])
         (tmp_path / "other").mkdir()
         other = trained(order(base, TAUGHT), tmp_path / "other")
 
