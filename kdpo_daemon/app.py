@@ -31,6 +31,7 @@ from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
 from kdpo_daemon.stages.plan import Plan
 from kdpo_daemon.stages.prune import Prune
+from kdpo_daemon.stages.ranks import Ranks
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train
@@ -249,13 +250,16 @@ class App:
         )
 
     def _plan(self) -> Report:
+        settings = self.settings
+        model, most = settings.model.path, settings.serving.max_rank
         return Plan(
             db=self.db,
             replica=self.canary(),
             alias=self.served_name(),
-            end_token=end_token_id(self.settings.model.path),
+            end_token=end_token_id(model),
             curriculum=self.curriculum,
-            policy=self.settings.plan,
+            policy=settings.plan,
+            ranks=Ranks(most, settings.recipe.method, model),
             clock=clock,
             progress=self.progress,
         ).run()

@@ -2,9 +2,22 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdpo_daemon.errors import SettingsError
+
+#: What a widened model's `config.json` tells of its side room, for `tuning/room.py`; transformers
+#: and vLLM leave unknown keys alone.
+ROOM = "kdpo_room"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model's `config.json` says of its layers."""
+
+    depth: int
+    carrier: int | None  #: the layer that carries marks, if one does
 
 
 def model_sha256(directory: Path) -> str:
@@ -52,3 +65,13 @@ def end_token_id(directory: Path) -> int:
         subject=str(directory),
         hint="add the model's end token to its generation_config.json",
     )
+
+
+def shape_of(directory: Path) -> Shape | None:
+    """Give a model's shape; None where its `config.json` does not say."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        room = config.get(ROOM)
+        return Shape(int(config["num_hidden_layers"]), room and int(room["carrier"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -197,6 +197,11 @@ def get_adapter(tx: Session, adapter_id: int) -> Adapter:
     return record_of(Adapter, found(tx.get(AdapterRow, adapter_id), f"adapter:{adapter_id}"))
 
 
+def manifest_of(tx: Session, adapter_id: int) -> dict[str, Any]:
+    """Give the manifest of an adapter; StoreError when there is none."""
+    return found(tx.get(AdapterRow, adapter_id), f"adapter:{adapter_id}").manifest
+
+
 def _by_name(tx: Session, name: str) -> AdapterRow | None:
     return tx.exec(select(AdapterRow).where(AdapterRow.name == name)).first()
 

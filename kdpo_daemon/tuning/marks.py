@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdpo_daemon.edits.placement import SHARED, dealt
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.gates import Tokens, gated, opening
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.packing import batches, rows
-from kdpo_daemon.tuning.placing import dealt
 from kdpo_daemon.tuning.room import MARK, Room
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
@@ -151,7 +151,7 @@ def _planted(
     there = [one.columns[room.marked] for one in grown.values()]
     columns = torch.zeros(room.width + room.side, len(subjects))
     columns[room.marked] = _marks(room, len(subjects), there) * (MARK * room.power)
-    owners = (freeing.SHARED,) * len(subjects)
+    owners = (SHARED,) * len(subjects)
     made = replace(freeing.opened(free, gates, owners), columns=columns)
     _put(mlp, made)
     return made

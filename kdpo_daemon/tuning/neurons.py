@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from kdpo_daemon.edits.placement import SHARED
 from kdpo_daemon.orders import MLP
 from kdpo_daemon.tuning.checkpoint import Kept, Weights
 from kdpo_daemon.tuning.gates import Gated
-
-SHARED = 0  #: no fact's number
 
 _RIDGE = 0.1  #: on the hidden values' second moment, as a share of its median diagonal
 
@@ -215,7 +214,7 @@ class Planted:
             tuple(one.rows for one in found.values()),
             tuple(one.columns for one in found.values()),
             {
-                name: Kept(tuple(one.numbers.tolist()), one.owners)
+                name: Kept(tuple(one.numbers.tolist()), one.owners, len(one.repair_rows))
                 for name, one in self.neurons.items()
             },
             self.facts,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from kdpo_daemon.edits.placement import layers_of
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, read_order
@@ -25,7 +26,6 @@ from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
-from kdpo_daemon.tuning.placing import layers_of
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.seen import Seen, look, said_aloud
 from kdpo_daemon.tuning.tokens import states
