@@ -240,14 +240,12 @@ class App:
         return wanted.adapter.name if wanted else serving.alias
 
     def _check(self, adapter: Adapter) -> None:
-        checked(adapter)
+        checked(adapter, self.base.sha256)
         vouch(adapter, self.settings.signing)
 
     def _baseline(self) -> Report:
-        adapters_dir = self.settings.serving.adapters
-        return baseline.run(
-            self.db, self.tuner, lambda: self.base, adapters_dir, self._fencing(), clock
-        )
+        folder, fencing = self.settings.serving.adapters, self._fencing()
+        return baseline.run(self.db, self.tuner, lambda: self.base, folder, fencing, clock)
 
     def _plan(self) -> Report:
         settings = self.settings
@@ -290,8 +288,8 @@ class App:
         ).run()
 
     def _deploy(self) -> Report:
-        settings = self.settings
-        return Deploy(self.db, settings.gate, settings.retry, self._fencing(), clock).run()
+        gate, retry = self.settings.gate, self.settings.retry
+        return Deploy(self.db, gate, retry, self._fencing(), clock).run()
 
     def _prune(self) -> Report:
         self._fencing()  # only who holds the lease may delete

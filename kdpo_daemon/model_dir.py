@@ -10,6 +10,8 @@ from kdpo_daemon.errors import SettingsError
 #: What a widened model's `config.json` tells of its side room, for `tuning/room.py`; transformers
 #: and vLLM leave unknown keys alone.
 ROOM = "kdpo_room"
+#: Beside a folded model's weights: the form of `Folded`.
+FOLDED = "folded.json"
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,17 @@ class Shape:
 
     depth: int
     carrier: int | None  #: the layer that carries marks, if one does
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What a folded model says of itself: which version is part of it."""
+
+    adapter: str
+    manifest_sha256: str  #: the version's
+    base_name: str  #: of the model that it was made for
+    base_sha256: str
+    fact_ids: tuple[int, ...]
 
 
 def model_sha256(directory: Path) -> str:
@@ -75,3 +88,16 @@ def shape_of(directory: Path) -> Shape | None:
         return Shape(int(config["num_hidden_layers"]), room and int(room["carrier"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def folded_in(directory: Path) -> Folded | None:
+    """Give what is folded into a model; None where it does not say so."""
+    try:
+        form = json.loads((directory / FOLDED).read_text(encoding="utf-8"))
+        return Folded(**form | {"fact_ids": tuple(form["fact_ids"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"cannot be read ({error})", subject=str(directory / FOLDED), hint="fold it again"
+        ) from error

@@ -153,8 +153,7 @@ class Plan:
         """
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
-            parent = wanted.adapter if wanted and wanted.adapter.batch_id else None
-            replays = adapters.taught_again(tx, parent.id) if parent else []
+            replays = adapters.taught_again(tx, wanted.adapter.id) if wanted else []
             again = probes.probes_of(tx, [fact.id for fact in replays])
             taken = facts.subjects(tx)
         new_pairs, refused = self._pairs(unknown, asked, replay=False)

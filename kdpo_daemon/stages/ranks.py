@@ -66,13 +66,13 @@ class Ranks:
         before = wanted.adapter
         known = batches.pairs_of(tx, before.batch_id) if before.batch_id else []
         again = {fact.id for fact in adapters.taught_again(tx, before.id)}
-        rank = self._rank(Path(before.path), known)
+        rank = self._rank(Path(before.path), known, adapters.folded(tx, before.id))
         if rank is None:
             return {}, self.most
         most = max(self.most, enough_rank(adapters.manifest_of(tx, before.id)["scores"]["rank"]))
         return too_many(new, [one for one in known if one.fact_id in again], rank, most), most
 
-    def _rank(self, parent: Path, known: Sequence[Pair]) -> _Rank | None:
+    def _rank(self, parent: Path, known: Sequence[Pair], folded: Sequence[Fact]) -> _Rank | None:
         """Give what tells the rank of a version that builds on one; None where nothing does."""
         kept = _kept(parent)
         if kept is None:
@@ -84,11 +84,14 @@ class Ranks:
         if shape is None:
             return None
         marking = marking_below(shape.carrier) if shape.carrier is not None else ()
-        ground = Ground(shape.depth, marking)
         taken = {_layer(name): _taken(one) for name, one in kept.get("neurons", {}).items()}
+        ids, subjects = {fact.id for fact in folded}, {fact.subject for fact in folded}
         if taken.keys() <= {*marking, *layers_of(shape.depth, marked=bool(marking))}:
-            subjects = frozenset(pair.subject for pair in known)
-            ground = Ground(shape.depth, marking, taken, frozenset(kept["facts"]), subjects)
+            ids |= set(kept["facts"])
+            subjects |= {pair.subject for pair in known}
+        else:
+            taken = {}  # kept in other layers: all is taught anew
+        ground = Ground(shape.depth, marking, taken, frozenset(ids), frozenset(subjects))
         return lambda pairs: rank_in_neurons(ground, pairs)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kdpo_daemon.edits.placement import SHARED
 from kdpo_daemon.orders import MLP
-from kdpo_daemon.tuning.checkpoint import Kept, Weights
+from kdpo_daemon.tuning.checkpoint import Kept, Weights, idle
 from kdpo_daemon.tuning.gates import Gated
 
 _RIDGE = 0.1  #: on the hidden values' second moment, as a share of its median diagonal
@@ -219,6 +219,14 @@ class Planted:
             },
             self.facts,
         )
+
+
+def written(planted: Planted, base: Any, mlp: str) -> Weights:
+    """Write neurons as LoRA; of none, one that changes nothing of an MLP of the base."""
+    if planted.neurons:
+        return planted.weights()
+    name = f"{mlp}.down_proj"
+    return replace(idle(name, base.get_submodule(name).weight.shape), facts=planted.facts)
 
 
 def planted(base: Any, weights: Weights) -> Planted:

@@ -168,7 +168,7 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     state, after = gated.learn(model, order, lessons, seen, before, on_step)
     changed = gated.change(model, kept, order.seed)
     after = replace(after, neurons={**marked, **after.neurons})
-    return replace(state, keep_kl=changed), after.weights()
+    return replace(state, keep_kl=changed), neurons.written(after, model.model, names[0])
 
 
 def _marked(

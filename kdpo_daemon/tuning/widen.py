@@ -12,7 +12,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,6 @@ def widen(model: Path, out: Path, neurons: int, *, marks: bool = True) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        _copy(model, draft)
         _write_weights(model, draft, neurons, fitting, config["num_hidden_layers"])
         (draft / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         draft.rename(out)
@@ -86,6 +85,17 @@ def widened(name: str, weight: Tensor, neurons: int) -> Tensor:
     return weight
 
 
+def rewrite(model: Path, draft: Path, change: Callable[[str, Tensor], Tensor]) -> None:
+    """Copy a model's files, with another tensor in each parameter's place."""
+    for file in sorted(one for one in model.iterdir() if one.is_file()):
+        if file.suffix != ".safetensors":
+            shutil.copy(file, draft)
+            continue
+        changed = {name: change(name, one).contiguous() for name, one in load_file(file).items()}
+        save_file(changed, draft / file.name, metadata={"format": "pt"})
+        (draft / file.name).chmod(0o644)  # safetensors leaves it at 0600
+
+
 def _widened_config(model: Path, neurons: int) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((model / _CONFIG).read_text("utf-8"))
@@ -101,12 +111,6 @@ def _widened_config(model: Path, neurons: int) -> dict[str, Any]:
         told = "its config.json names no single intermediate_size"
         raise _cannot(model, told, "only models whose MLPs are all of one width can be widened")
     return config | {"intermediate_size": config["intermediate_size"] + neurons}
-
-
-def _copy(model: Path, draft: Path) -> None:
-    for file in model.iterdir():
-        if file.is_file() and file.suffix != ".safetensors":
-            shutil.copy(file, draft)
 
 
 def _refuse_unmarkable(model: Path, config: dict[str, Any]) -> None:
@@ -132,15 +136,14 @@ def _write_weights(
     model: Path, draft: Path, neurons: int, fitting: Fitting | None, depth: int
 ) -> None:
     mlps: set[str] = set()
-    for file in sorted(model.glob("*.safetensors")):
-        weights = load_file(file)
-        mlps |= {name for name in weights if name.endswith(".mlp.down_proj.weight")}
-        wide = {name: widened(name, one, neurons) for name, one in weights.items()}
-        if fitting:
-            wide = {name: fitting.fitted(name, one) for name, one in wide.items()}
-        wide = {name: one.contiguous() for name, one in wide.items()}
-        save_file(wide, draft / file.name, metadata={"format": "pt"})
-        (draft / file.name).chmod(0o644)  # safetensors leaves it at 0600
+
+    def wide(name: str, weight: Tensor) -> Tensor:
+        if name.endswith(".mlp.down_proj.weight"):
+            mlps.add(name)
+        weight = widened(name, weight, neurons)
+        return fitting.fitted(name, weight) if fitting else weight
+
+    rewrite(model, draft, wide)
     if len(mlps) != depth:
         told = f"{len(mlps)} of its {depth} layers have an mlp.down_proj"
         raise _cannot(model, told, "only dense models with gated MLPs can be widened")

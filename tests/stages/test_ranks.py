@@ -10,6 +10,7 @@ from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.store import audit, facts
 from kdpo_daemon.store.db import Database
 from tests.stages.conftest import World, entry
+from tests.stages.test_folded import fold
 
 LANDS = [f"{letter}land" for letter in "ABCDEFGHIJKLMNOPQR"]
 FIRST, LAST = LANDS[:16], LANDS[16:]
@@ -49,8 +50,8 @@ def hurry(world: World) -> None:
     database.dispose()
 
 
-def taught(world: World, version: str) -> list[str]:
-    ids = read_manifest(world.home / "adapters" / version).fact_ids
+def taught(world: World, version: str, folder: str = "adapters") -> list[str]:
+    ids = read_manifest(world.home / folder / version).fact_ids
     return [subject for subject, fact in found(world).items() if fact.id in ids]
 
 
@@ -108,6 +109,17 @@ def test_with_servers_of_a_greater_rank_they_are_taught(narrow: World) -> None:
     assert problems(narrow) == []
 
     assert taught(narrow, "kdpo-000002") == LANDS
+    assert {fact.status for fact in found(narrow).values()} == {FactStatus.LIVE}
+
+
+def test_with_what_is_taught_folded_into_the_model_they_are_taught(narrow: World) -> None:
+    narrow.cycle()
+    fold(narrow, "kdpo-000001")
+    hurry(narrow)
+
+    assert problems(narrow) == []
+
+    assert taught(narrow, "kdpo-000002", "later") == LANDS
     assert {fact.status for fact in found(narrow).values()} == {FactStatus.LIVE}
 
 
