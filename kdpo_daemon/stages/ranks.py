@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpo_daemon.edits.placement import (
+    SHARED,
     Ground,
     Taken,
     layers_of,
@@ -78,7 +79,7 @@ class Ranks:
         if kept is None:
             return None
         if self.method is Method.ROWS:
-            slots = {(one["subject"], Form(one["form"])) for one in kept["slots"]}
+            slots = {(one["subject"], Form(one["form"])) for one in kept.get("slots", ())}
             return lambda pairs: rank_in_rows(slots, pairs)
         shape = shape_of(self.model)
         if shape is None:
@@ -87,7 +88,7 @@ class Ranks:
         taken = {_layer(name): _taken(one) for name, one in kept.get("neurons", {}).items()}
         ids, subjects = {fact.id for fact in folded}, {fact.subject for fact in folded}
         if taken.keys() <= {*marking, *layers_of(shape.depth, marked=bool(marking))}:
-            ids |= set(kept["facts"])
+            ids |= set(kept.get("facts", ()))
             subjects |= {pair.subject for pair in known}
         else:
             taken = {}  # kept in other layers: all is taught anew
@@ -105,10 +106,11 @@ def _put(tx: Session, some: Sequence[Fact], why: Mapping[int, str], now: datetim
 
 
 def _why(rank: int, most: int) -> str:
-    more = f"start the servers with --max-lora-rank {enough_rank(rank)} and say so there, or "
+    start = f"start the servers with --max-lora-rank {enough_rank(rank)} and say so there, or "
+    more = start if rank <= MAX_RANKS[-1] else ""
     return (
-        f"with it a version takes rank {rank}, and [serving] max_rank is {most}:"
-        f" {more if rank <= MAX_RANKS[-1] else ''}fold what is taught into the model"
+        f"with it a version takes rank {rank}, and servers take {most} as far as is known"
+        f" ([serving] max_rank): {more}fold what is taught into the model"
         " (`kdpo fold`, docs/serving.md)"
     )
 
@@ -122,7 +124,9 @@ def _kept(adapter: Path) -> dict[str, Any] | None:
     return found
 
 
-def _taken(form: dict[str, Any]) -> Taken:
+def _taken(form: Any) -> Taken:
+    if isinstance(form, list):  # of an older version, that did not note whose they are
+        return Taken((SHARED,) * len(form))
     return Taken(tuple(form["owners"]), form.get("repairs", 0))
 
 

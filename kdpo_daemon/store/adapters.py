@@ -89,20 +89,24 @@ def list_adapters(tx: Session) -> list[Adapter]:
 
 def version_0(tx: Session, like: int) -> Adapter:
     """Give the version that changes nothing, of the model that another was made for."""
-    base = base_of(tx, like)
-    rows = tx.exec(select(AdapterRow).where(col(AdapterRow.batch_id).is_(None)))
-    row = next((one for one in rows if one.manifest["base_sha256"] == base), None)
-    return record_of(Adapter, found(row, "version 0"))
+    return record_of(Adapter, found(_version_0(tx, like), "version 0"))
+
+
+def folded(tx: Session, like: int) -> list[Fact]:
+    """Give the facts that the model says by itself that a version was made for."""
+    row = _version_0(tx, like)
+    return facts_in(tx, row.id) if row else []
 
 
 def base_of(tx: Session, adapter_id: int) -> str:
     """Give the sha256 of the model that a version was made for."""
-    return str(manifest_of(tx, adapter_id)["base_sha256"])
+    return str(manifest_of(tx, adapter_id).get("base_sha256", ""))
 
 
-def folded(tx: Session, adapter_id: int) -> list[Fact]:
-    """Give the facts that the model says by itself that a version was made for."""
-    return facts_in(tx, version_0(tx, adapter_id).id)
+def _version_0(tx: Session, like: int) -> AdapterRow | None:
+    base = base_of(tx, like)
+    rows = tx.exec(select(AdapterRow).where(col(AdapterRow.batch_id).is_(None)))
+    return next((one for one in rows if base_of(tx, one.id) == base), None)
 
 
 def adapter_of_batch(tx: Session, batch_id: int) -> Adapter | None:

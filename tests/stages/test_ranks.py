@@ -79,7 +79,7 @@ def test_the_oldest_facts_that_fit_are_taught_and_the_others_wait_with_the_reaso
         fact = found(narrow)[one]
         assert (fact.status, fact.attempts) == (FactStatus.PENDING, 0)
         assert fact.not_before is not None
-        assert "a version takes rank 9, and [serving] max_rank is 8" in fact.reason
+        assert "a version takes rank 9, and servers take 8 as far as is known" in fact.reason
         assert "--max-lora-rank 16" in fact.reason
         assert "`kdpo fold`" in fact.reason
     assert told.startswith("facts that wait: 2; ")

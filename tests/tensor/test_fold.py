@@ -9,14 +9,25 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from kdpo_daemon import checkpoints
 from kdpo_daemon.edits.placement import Ground, rank_in_neurons
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.model_dir import Folded, folded_in, model_sha256, shape_of
-from kdpo_daemon.orders import Manifest, Recipe, TrainingScores, write_manifest
+from kdpo_daemon.orders import (
+    MANIFEST,
+    Manifest,
+    Recipe,
+    TrainingScores,
+    read_manifest,
+    write_manifest,
+)
+from kdpo_daemon.store import adapters, batches
+from kdpo_daemon.store.db import Database
 from kdpo_daemon.tuning import fold as folding
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.fold import TOLERANCE, fold
 from kdpo_daemon.tuning.widen import widen
+from tests.commands import run
 from tests.edges.test_tuner import NOW
 from tests.tensor.child import trained
 from tests.tensor.rooms import room_in
@@ -208,3 +219,32 @@ def test_what_cannot_be_folded_is_refused_and_leaves_nothing(
         fold(base, first, out, TEXTS)
 
     assert not [one for one in tmp_path.iterdir() if one.name.endswith(("out", ".draft"))]
+
+
+def test_the_command_folds_a_version_of_the_database(
+    base: Path, first: Path, tmp_path: Path
+) -> None:
+    draft, final = tmp_path / "draft", tmp_path / "adapters" / "kdpo-000001"
+    shutil.copytree(first, draft)
+    final.parent.mkdir()
+    manifest = read_manifest(draft)
+    (draft / MANIFEST).unlink()
+    digest = checkpoints.publish(draft, final, manifest, NO_SCORES)
+    (tmp_path / "kdpo.toml").write_text(f'[model]\npath = "{base}"\n', "utf-8")
+    database = Database(f"sqlite:///{tmp_path / 'kdpo.db'}")
+    database.upgrade()
+    with database.begin() as tx:
+        batch = batches.save_batch(tx, None, 0, (), (), NOW)
+        text = (final / MANIFEST).read_text("utf-8")
+        adapters.save_adapter(tx, final.name, str(final), text, digest, batch.id, None, (), NOW)
+    database.dispose()
+
+    said = run(["fold", final.name, str(tmp_path / "out")], tmp_path)
+    again = run(["fold", final.name, str(tmp_path / "out")], tmp_path)
+
+    assert said.returncode == 0
+    assert "Wrote" in said.stdout
+    record = folded_in(tmp_path / "out")
+    assert record is not None
+    assert record.manifest_sha256 == digest
+    assert again.returncode == 1
