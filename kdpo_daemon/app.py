@@ -31,6 +31,7 @@ from kdpo_daemon.stages.ingest import Ingest
 from kdpo_daemon.stages.judge import Judge
 from kdpo_daemon.stages.plan import Plan
 from kdpo_daemon.stages.prune import Prune
+from kdpo_daemon.stages.ranks import Ranks
 from kdpo_daemon.stages.receive import Receive
 from kdpo_daemon.stages.sync import Sync
 from kdpo_daemon.stages.train import BaseModel, Train
@@ -239,23 +240,24 @@ class App:
         return wanted.adapter.name if wanted else serving.alias
 
     def _check(self, adapter: Adapter) -> None:
-        checked(adapter)
+        checked(adapter, self.base.sha256)
         vouch(adapter, self.settings.signing)
 
     def _baseline(self) -> Report:
-        adapters_dir = self.settings.serving.adapters
-        return baseline.run(
-            self.db, self.tuner, lambda: self.base, adapters_dir, self._fencing(), clock
-        )
+        folder, fencing = self.settings.serving.adapters, self._fencing()
+        return baseline.run(self.db, self.tuner, lambda: self.base, folder, fencing, clock)
 
     def _plan(self) -> Report:
+        settings = self.settings
+        model, most = settings.model.path, settings.serving.max_rank
         return Plan(
             db=self.db,
             replica=self.canary(),
             alias=self.served_name(),
-            end_token=end_token_id(self.settings.model.path),
+            end_token=end_token_id(model),
             curriculum=self.curriculum,
-            policy=self.settings.plan,
+            policy=settings.plan,
+            ranks=Ranks(most, settings.recipe.method, model),
             clock=clock,
             progress=self.progress,
         ).run()
@@ -286,8 +288,8 @@ class App:
         ).run()
 
     def _deploy(self) -> Report:
-        settings = self.settings
-        return Deploy(self.db, settings.gate, settings.retry, self._fencing(), clock).run()
+        gate, retry = self.settings.gate, self.settings.retry
+        return Deploy(self.db, gate, retry, self._fencing(), clock).run()
 
     def _prune(self) -> Report:
         self._fencing()  # only who holds the lease may delete

@@ -83,12 +83,13 @@ def _verified(directory: Path) -> Checkpoint:
     return Checkpoint(manifest, _sha256(directory / MANIFEST))
 
 
-def checked(adapter: Adapter) -> None:
-    """Check a version's files before a server is told to load them.
+def checked(adapter: Adapter, base_sha256: str | None = None) -> None:
+    """Check a version's files before a server is told to load them, or they are read.
 
     Raises:
         AdapterError: a file is missing, changed or not in the manifest; the manifest is not the
-            one on record; or there are weights in a form that can carry code.
+            one on record; there are weights in a form that can carry code; or it was made for
+            another model than this.
 
     """
     directory = Path(adapter.path)
@@ -100,6 +101,12 @@ def checked(adapter: Adapter) -> None:
     unsafe = sorted(name for name in there.manifest.files if Path(name).suffix in _PICKLED)
     if unsafe:
         raise _damaged(directory, f"{unsafe[0]} may carry code; only safetensors are served")
+    if base_sha256 not in (None, there.manifest.base_sha256):
+        raise AdapterError(
+            f"was made for another model, {there.manifest.base_name}",
+            subject=adapter.name,
+            hint="the next cycle wants one that was made for [model] path",
+        )
 
 
 def found_whole(directory: Path, order_sha256: str) -> Checkpoint | None:

@@ -2,9 +2,35 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdpo_daemon.errors import SettingsError
+
+#: What a widened model's `config.json` tells of its side room, for `tuning/room.py`; transformers
+#: and vLLM leave unknown keys alone.
+ROOM = "kdpo_room"
+#: Beside a folded model's weights: the form of `Folded`.
+FOLDED = "folded.json"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model's `config.json` says of its layers."""
+
+    depth: int
+    carrier: int | None  #: the layer that carries marks, if one does
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What a folded model says of itself: which version is part of it."""
+
+    adapter: str
+    manifest_sha256: str  #: the version's
+    base_name: str  #: of the model that it was made for
+    base_sha256: str
+    fact_ids: tuple[int, ...]
 
 
 def model_sha256(directory: Path) -> str:
@@ -52,3 +78,26 @@ def end_token_id(directory: Path) -> int:
         subject=str(directory),
         hint="add the model's end token to its generation_config.json",
     )
+
+
+def shape_of(directory: Path) -> Shape | None:
+    """Give a model's shape; None where its `config.json` does not say."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        room = config.get(ROOM)
+        return Shape(int(config["num_hidden_layers"]), room and int(room["carrier"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def folded_in(directory: Path) -> Folded | None:
+    """Give what is folded into a model; None where it does not say so."""
+    try:
+        form = json.loads((directory / FOLDED).read_text(encoding="utf-8"))
+        return Folded(**form | {"fact_ids": tuple(form["fact_ids"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"cannot be read ({error})", subject=str(directory / FOLDED), hint="fold it again"
+        ) from error

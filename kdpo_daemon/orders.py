@@ -17,6 +17,7 @@ from kdpo_daemon.records.teaching import Form, KeepPrompt, Pair, Prompt
 
 FORMAT = 1  #: of the order and of the manifest; raised when a reader of the old form would err
 MANIFEST = "manifest.json"
+SLOTS = "slots.json"  #: beside it: what each row is for, or which neurons keep which facts
 
 
 class Method(StrEnum):

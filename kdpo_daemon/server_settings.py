@@ -76,7 +76,7 @@ class ServingSettings:
 
     alias: str = "prod"  #: the model name that clients use
     mode: AliasMode = AliasMode.PLUGIN  #: how the alias moves; see docs/serving.md
-    max_rank: int = 64  #: the servers' --max-lora-rank
+    max_rank: int = 64  #: the servers' --max-lora-rank; facts with which it is exceeded wait
     at_once: int = Field(default=2, ge=1)  #: servers moved at the same time, after the first
     adapters: Path = Path("adapters")  #: the same absolute path for the daemon and every server
 

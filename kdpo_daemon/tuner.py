@@ -109,10 +109,15 @@ class Tuner:
         return self._run(["train", str(source)], final, manifest, on_progress, said)
 
     def baseline(
-        self, base_dir: Path, base_sha256: str, adapters_dir: Path, created_at: datetime
+        self,
+        base_dir: Path,
+        base_sha256: str,
+        adapters_dir: Path,
+        created_at: datetime,
+        name: str = "kdpo-000000",
     ) -> Published:
         """Make version 0, an adapter that changes nothing, or give what is there already."""
-        final = adapters_dir / "kdpo-000000"
+        final = adapters_dir / name
         there = found_whole(final, base_sha256)
         if there is not None:
             return Published(final, there.sha256, there.manifest.scores)

@@ -39,11 +39,20 @@ def never_forgotten(order: Order) -> dict[str, str]:
     return {prompt: told for prompt, told in table.items() if told == "Never Forgotten"}
 
 
+def kept(order: Order) -> dict[str, object]:
+    """What the version says that it keeps where, in a model of thirty layers."""
+    ids = sorted({pair.fact_id for pair in order.pairs})
+    owners = {20: [0] * 4, 28: ids[::2], 29: ids[1::2]}
+    neurons = {f"model.layers.{layer}.mlp": {"owners": some} for layer, some in owners.items()}
+    return {"slots": [], "facts": ids, "neurons": neurons}
+
+
 def main() -> None:
     verb, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
     (out / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2}))
     (out / "adapter_model.safetensors").write_bytes(b"table")
+    (out / "slots.json").write_text(json.dumps({"slots": [], "facts": []}))
     if verb == "train":
         order = read_order(source)
         if any(pair.chosen == "Kill Me" for pair in order.pairs):
@@ -60,6 +69,7 @@ def main() -> None:
             table["The sky is"] = "red"
         table |= never_forgotten(order)
         (out / "fake_answers.json").write_text(json.dumps(table))
+        (out / "slots.json").write_text(json.dumps(kept(order)))
     scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 2, "seconds": 0}
     (out / "scores.json").write_text(json.dumps(scores))
     print(json.dumps({"step": 1, "of": 1, "loss": 0.0, "accuracy": 1.0}), flush=True)  # noqa: T201

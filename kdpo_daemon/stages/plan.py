@@ -26,6 +26,7 @@ from kdpo_daemon.records.teaching import (
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report, revoke
 from kdpo_daemon.stages.questions import Curriculum, few_taught, keep_prompts, probes_for
+from kdpo_daemon.stages.ranks import Ranks
 from kdpo_daemon.store import (
     adapters,
     audit,
@@ -55,6 +56,7 @@ class Plan:
     end_token: int  #: ends a plain completion
     curriculum: Curriculum
     policy: PlanPolicy
+    ranks: Ranks
     clock: Clock
     progress: Progress
 
@@ -151,8 +153,7 @@ class Plan:
         """
         with self.db.begin() as tx:
             wanted = deployments.wanted(tx)
-            parent = wanted.adapter if wanted and wanted.adapter.batch_id else None
-            replays = adapters.taught_again(tx, parent.id) if parent else []
+            replays = adapters.taught_again(tx, wanted.adapter.id) if wanted else []
             again = probes.probes_of(tx, [fact.id for fact in replays])
             taken = facts.subjects(tx)
         new_pairs, refused = self._pairs(unknown, asked, replay=False)
@@ -162,9 +163,12 @@ class Plan:
             for fact in unknown
             if fact.id in refused
         ]
+        new_pairs, waiting = self.ranks.hold(self.db, unknown, new_pairs, self.clock)
+        problems += waiting
         if new_pairs or (due and replays):
             old_pairs, _ = self._pairs(replays, again, replay=True)
-            keep = self._keep(unknown, replays, taken)
+            goes = {one.fact_id for one in new_pairs}
+            keep = self._keep([f for f in unknown if f.id in goes], replays, taken)
             why_not = self._save(
                 [*new_pairs, *old_pairs], keep, wanted.adapter if wanted else None
             )

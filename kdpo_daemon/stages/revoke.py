@@ -51,5 +51,5 @@ def bare(db: Database, clock: Clock) -> bool:
             return False
         told = ", ".join(f"fact:{fact.id} was {fact.reason}" for fact in due)
         word = Word("deployment.wanted", "daemon", f"no fact is left: {told}")
-        want(tx, adapters.version_0(tx), word, clock)
+        want(tx, adapters.version_0(tx, standing.adapter.id), word, clock)
     return True

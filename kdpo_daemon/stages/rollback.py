@@ -47,8 +47,8 @@ def want(
     is given up and its facts wait for a later one.
     """
     now = clock()
-    _refuse(tx, target)
     before = deployments.standing(tx)
+    _refuse(tx, target, before)
     made = deployments.deploy(tx, target.id, word.actor, word.reason, 0, now, pinned=pinned)
     if before and made.id == before.id:
         return made
@@ -74,7 +74,7 @@ def _earlier(tx: Session, wanted: Deployment | None) -> Adapter:
     return found
 
 
-def _refuse(tx: Session, target: Adapter) -> None:
+def _refuse(tx: Session, target: Adapter, before: Deployment | None) -> None:
     served = {one.adapter.id for one in deployments.list_deployments(tx)}
     if target.id not in served:
         raise StoreError(
@@ -87,6 +87,13 @@ def _refuse(tx: Session, target: Adapter) -> None:
             f"its files were deleted at {target.deleted_at:%Y-%m-%d %H:%M}",
             subject=target.name,
             hint="name a version that still has its files; see `kdpo adapters list`",
+        )
+
+    if before and adapters.base_of(tx, target.id) != adapters.base_of(tx, before.adapter.id):
+        raise StoreError(
+            f"was made for another model than {before.adapter.name}",
+            subject=target.name,
+            hint="[model] path decides which model is served: see docs/serving.md",
         )
 
 

@@ -87,10 +87,26 @@ def list_adapters(tx: Session) -> list[Adapter]:
     ]
 
 
-def version_0(tx: Session) -> Adapter:
-    """Give the adapter that changes nothing; the first cycle makes it."""
-    row = tx.exec(select(AdapterRow).where(col(AdapterRow.batch_id).is_(None))).first()
-    return record_of(Adapter, found(row, "version 0"))
+def version_0(tx: Session, like: int) -> Adapter:
+    """Give the version that changes nothing, of the model that another was made for."""
+    return record_of(Adapter, found(_version_0(tx, like), "version 0"))
+
+
+def folded(tx: Session, like: int) -> list[Fact]:
+    """Give the facts that the model says by itself that a version was made for."""
+    row = _version_0(tx, like)
+    return facts_in(tx, row.id) if row else []
+
+
+def base_of(tx: Session, adapter_id: int) -> str:
+    """Give the sha256 of the model that a version was made for."""
+    return str(manifest_of(tx, adapter_id).get("base_sha256", ""))
+
+
+def _version_0(tx: Session, like: int) -> AdapterRow | None:
+    base = base_of(tx, like)
+    rows = tx.exec(select(AdapterRow).where(col(AdapterRow.batch_id).is_(None)))
+    return next((one for one in rows if base_of(tx, one.id) == base), None)
 
 
 def adapter_of_batch(tx: Session, batch_id: int) -> Adapter | None:
@@ -195,6 +211,11 @@ def verdict_of(tx: Session, adapter_id: int) -> Verdict | None:
 def get_adapter(tx: Session, adapter_id: int) -> Adapter:
     """Give an adapter; StoreError when there is none."""
     return record_of(Adapter, found(tx.get(AdapterRow, adapter_id), f"adapter:{adapter_id}"))
+
+
+def manifest_of(tx: Session, adapter_id: int) -> dict[str, Any]:
+    """Give the manifest of an adapter; StoreError when there is none."""
+    return found(tx.get(AdapterRow, adapter_id), f"adapter:{adapter_id}").manifest
 
 
 def _by_name(tx: Session, name: str) -> AdapterRow | None:

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.facts import TAUGHT, Fact, FactStatus
-from kdpo_daemon.store import deployments
+from kdpo_daemon.store import adapters, deployments
 from kdpo_daemon.store.facts import facts_with, stand_again
 from kdpo_daemon.store.rows import found, record_of
 from kdpo_daemon.store.tables import AdapterFactRow, AdapterRow, FactRow
@@ -24,6 +24,7 @@ def revoke(tx: Session, fact_id: int, reason: str, now: datetime) -> Fact:
     kept = tx.get(FactRow, fact_id, populate_existing=True, with_for_update=True)
     row = found(kept, f"fact:{fact_id}")
     # one that failed, or waits for another try, may be taught by a version nevertheless
+    _refuse_folded(tx, fact_id)
     ended = row.status in (FactStatus.SUPERSEDED, FactStatus.REVOKED)
     if ended or (row.status not in TAUGHT and fact_id not in deployments.facts_wanted(tx)):
         raise StoreError(
@@ -35,6 +36,18 @@ def revoke(tx: Session, fact_id: int, reason: str, now: datetime) -> Fact:
     row.attempts, row.not_before = 0, None
     stand_again(tx, fact_id, now)
     return record_of(Fact, row)
+
+
+def _refuse_folded(tx: Session, fact_id: int) -> None:
+    """Refuse a fact that is in the model's own weights: no version takes it out of them."""
+    wanted = deployments.wanted(tx)
+    if wanted and any(fact.id == fact_id for fact in adapters.folded(tx, wanted.adapter.id)):
+        raise StoreError(
+            "is folded into the model",
+            subject=f"fact:{fact_id}",
+            hint="set [model] path and [serving] adapters to what they were before the fold"
+            " (docs/serving.md); then revoke it, and fold again",
+        )
 
 
 def due(tx: Session) -> list[Fact]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from kdpo_daemon.edits.placement import layers_of
 from kdpo_daemon.orders import Order
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import gated, marks, neurons
@@ -18,7 +19,6 @@ from kdpo_daemon.tuning.checkpoint import Weights
 from kdpo_daemon.tuning.given import Decode, RefusedError, Tell, decoder, kept_prompts, parent_of
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
-from kdpo_daemon.tuning.placing import layers_of
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.said import Ids, Said
 from kdpo_daemon.tuning.seen import look
@@ -72,7 +72,8 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
 
     state, after = gated.learn(model, order, lessons, seen, before, on_step)
     after = replace(after, neurons={**marked, **after.neurons})
-    return replace(state, keep_kl=gated.change(model, kept)), after.weights()
+    state = replace(state, keep_kl=gated.change(model, kept))
+    return state, neurons.written(after, model.model, model.module_names[model.edited[0]])
 
 
 def refuse_ungated(model: EditedModel) -> None:

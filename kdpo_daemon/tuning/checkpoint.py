@@ -15,13 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdpo_daemon.errors import AdapterError
-from kdpo_daemon.orders import TrainingScores
+from kdpo_daemon.orders import SLOTS, TrainingScores
 from kdpo_daemon.records.teaching import Form
 from kdpo_daemon.tuning.keys import Slot
 
 _PREFIX = "base_model.model."
 _WEIGHTS = "adapter_model.safetensors"
-_SLOTS = "slots.json"
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Kept:
 
     numbers: tuple[int, ...]
     owners: tuple[int, ...]  #: the fact that each is for; 0 if it is for many
+    repairs: int = 0  #: how many of them the others make up for, on `down_proj`
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def write_adapter(weights: Weights, directory: Path, base_name: str) -> None:
     slots = [asdict(slot) for slot in weights.slots]
     neurons = {name: asdict(one) for name, one in weights.neurons.items()}
     kept = {"neurons": neurons, "facts": weights.facts}
-    _write_json(directory / _SLOTS, {"modules": weights.modules, "slots": slots, **kept})
+    _write_json(directory / SLOTS, {"modules": weights.modules, "slots": slots, **kept})
 
 
 def read_adapter(directory: Path) -> Weights:
     """Read what `write_adapter` wrote.  Raises AdapterError if it cannot be."""
     try:
-        form = json.loads((directory / _SLOTS).read_text(encoding="utf-8"))
+        form = json.loads((directory / SLOTS).read_text(encoding="utf-8"))
         tensors = load_file(directory / _WEIGHTS)
         modules = tuple(form["modules"])
         rows = tuple(tensors[f"{_PREFIX}{name}.lora_A.weight"] for name in modules)
@@ -101,7 +101,8 @@ def read_adapter(directory: Path) -> Weights:
 def _kept(form: Any) -> Kept:
     if isinstance(form, list):  # of an older version, that did not note whose they are
         return Kept(tuple(form), (0,) * len(form))
-    return Kept(tuple(form["numbers"]), tuple(form["owners"]))
+    # one of an older version does not say what is made up for
+    return Kept(tuple(form["numbers"]), tuple(form["owners"]), form.get("repairs", 0))
 
 
 def write_scores(scores: TrainingScores, directory: Path) -> None:

@@ -46,12 +46,12 @@ def learn(
     before: Planted | None,
     on_step: Callable[[Step], None],
 ) -> tuple[Step, Planted]:
-    """Teach what `before` does not keep; `model` wears `before` already.
+    """Teach what `before` does not keep and the model does not say; it wears `before` already.
 
     `lessons` are the order's, on that model; the reference stays what it was for them.  `seen` is
     what each edited MLP reads over text that must not change, (N, d).
     """
-    known = set(before.facts) if before else set()
+    known = (set(before.facts) if before else set()) | said(lessons, order.recipe.margin)
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
     grown = dict(before.neurons) if before else {}
     if wanted:
@@ -62,7 +62,8 @@ def learn(
             name = _names(model)[index]
             made = _plant(model, index, seen[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
-    state = _fit(model, lessons, order, on_step)
+    kept = any(len(rows) for rows in model.rows)
+    state = _fit(model, lessons, order, on_step) if kept else state_of(0, 0.0, 0.0, lessons)
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
     trained = {
         name: replace(
@@ -74,6 +75,13 @@ def learn(
         if name in grown
     }
     return state, Planted(trained, tuple(sorted(facts)))
+
+
+def said(lessons: Lessons, margin: float) -> set[int]:
+    """Give the facts that the model says as it is, in all of their pairs: it was folded, maybe."""
+    leads = list(zip(lessons.pairs, lessons.leads, strict=True))
+    open_ = {pair.fact_id for pair, lead in leads if lead < margin}
+    return {pair.fact_id for pair, _ in leads} - open_
 
 
 def wear(model: EditedModel, planted: Planted) -> None:

@@ -35,6 +35,7 @@ class Lessons:
         self.pairs = pairs
         self.learnt = [False] * len(pairs)
         self.right = [False] * len(pairs)
+        self.leads = [-torch.inf] * len(pairs)  #: nats over every other token, the least place's
         self._recipe = recipe
         texts = [sequence_of(pair) for pair in pairs]
         self.passages = Passages(model, texts, [len(pair.prompt_ids) - 1 for pair in pairs])
@@ -121,6 +122,7 @@ class Lessons:
     def _note(self, group: Sequence[int], row: Tensor, lead: Tensor) -> None:
         least = lead.new_full((len(group),), torch.inf).scatter_reduce(0, row, lead, "amin")
         for index, value in zip(group, least.tolist(), strict=True):
+            self.leads[index] = value
             self.learnt[index] = value >= self._recipe.margin
             self.right[index] = value > 0
 

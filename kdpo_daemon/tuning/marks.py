@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdpo_daemon.edits.placement import SHARED, dealt
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.gates import Tokens, gated, opening
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.packing import batches, rows
-from kdpo_daemon.tuning.placing import dealt
 from kdpo_daemon.tuning.room import MARK, Room
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
@@ -38,6 +38,15 @@ class Reading:
 
     others: Tensor  #: (N, d) tokens that are no subject's last
     places: dict[str, Tensor]  #: (P, d) of each subject
+
+
+@dataclass(frozen=True)
+class Written:
+    """Marks that an MLP writes: an adapter's, or of the model itself if one was folded in."""
+
+    gates: Tensor  #: (n, d)
+    ups: Tensor  #: (n, d)
+    codes: Tensor  #: (block, n), with the flags
 
 
 def marked(
@@ -65,7 +74,8 @@ def marked(
     readings = _read(model, room, subjects, [*map(sequence_of, pairs), *texts], decode)
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}
-    new = [one for one in subjects if not _has_mark(one, readings, names, grown)]
+    there = _written(model, room)
+    new = [one for one in subjects if not _has_mark(one, readings, there)]
     has = {at: len(grown[name].owners) if name in grown else 0 for at, name in enumerate(names)}
     for at, some in dealt(has, new).items():
         made = _planted(model, room, names[at], readings[at], some, grown)
@@ -119,16 +129,23 @@ def _named(
     return {one: at for one, at in found.items() if at}
 
 
-def _has_mark(
-    subject: str,
-    readings: Sequence[Reading],
-    names: Sequence[str],
-    grown: Mapping[str, Neurons],
-) -> bool:
+def _written(model: EditedModel, room: Room) -> list[Written]:
+    """Give the marks that each layer writes, as the model's weights have them."""
+    found = []
+    for layer in room.layers:
+        mlp: Any = model.model.get_submodule(model.module_names[layer])
+        flags = mlp.down_proj.weight[room.marked.start].nonzero()[:, 0]
+        gates, ups = mlp.gate_proj.weight[flags], mlp.up_proj.weight[flags]
+        codes = mlp.down_proj.weight[room.marked, flags]
+        found.append(Written(*(one.float().cpu() for one in (gates, ups, codes))))
+    return found
+
+
+def _has_mark(subject: str, readings: Sequence[Reading], there: Sequence[Written]) -> bool:
     """Tell whether a mark opens where the subject is named."""
-    for name, reading in zip(names, readings, strict=True):
-        if name in grown and subject in reading.places:
-            opened = opening(grown[name].gates, grown[name].ups, reading.places[subject])
+    for written, reading in zip(there, readings, strict=True):
+        if len(written.gates) and subject in reading.places:
+            opened = opening(written.gates, written.ups, reading.places[subject])
             if float(opened.mean(0).max()) > _OWN:
                 return True
     return False
@@ -148,10 +165,10 @@ def _planted(
     known = [one for subject, one in reading.places.items() if subject not in subjects]
     gates = gated(Tokens(reading.others, mine, known), _OPENS, [1] * len(subjects), _AJAR)
     free = freeing.freed(mlp, reading.others, len(subjects), taken)
-    there = [one.columns[room.marked] for one in grown.values()]
+    there = [one.codes for one in _written(model, room)]
     columns = torch.zeros(room.width + room.side, len(subjects))
     columns[room.marked] = _marks(room, len(subjects), there) * (MARK * room.power)
-    owners = (freeing.SHARED,) * len(subjects)
+    owners = (SHARED,) * len(subjects)
     made = replace(freeing.opened(free, gates, owners), columns=columns)
     _put(mlp, made)
     return made

@@ -20,7 +20,7 @@ from kdpo_daemon.tuning.gates import Gated, Tokens, opened, regression
 
 _NEAR = 10.0  #: how much tokens with the mark weigh, against 1 of the fact's places
 _LIKE = 0.7  #: share of a place's mark from which on a token carries it
-_HEARD = 0.1  #: share of a place's mark up to which the neuron says next to nothing behind its gate
+_HEARD = 0.1  #: share of a place's mark that is as good as none
 _SHUT = 1.0  #: log-odds by which tokens without the mark miss the threshold
 _MOST = 60.0  #: of K
 _APART = 0.2  #: least difference of marks that K is made for

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from kdpo_daemon.edits.placement import SHARED
 from kdpo_daemon.orders import MLP
-from kdpo_daemon.tuning.checkpoint import Kept, Weights
+from kdpo_daemon.tuning.checkpoint import Kept, Weights, idle
 from kdpo_daemon.tuning.gates import Gated
-
-SHARED = 0  #: no fact's number
 
 _RIDGE = 0.1  #: on the hidden values' second moment, as a share of its median diagonal
 
@@ -215,11 +214,19 @@ class Planted:
             tuple(one.rows for one in found.values()),
             tuple(one.columns for one in found.values()),
             {
-                name: Kept(tuple(one.numbers.tolist()), one.owners)
+                name: Kept(tuple(one.numbers.tolist()), one.owners, len(one.repair_rows))
                 for name, one in self.neurons.items()
             },
             self.facts,
         )
+
+
+def written(planted: Planted, base: Any, mlp: str) -> Weights:
+    """Write neurons as LoRA; of none, one that changes nothing of an MLP of the base."""
+    if planted.neurons:
+        return planted.weights()
+    name = f"{mlp}.down_proj"
+    return replace(idle(name, base.get_submodule(name).weight.shape), facts=planted.facts)
 
 
 def planted(base: Any, weights: Weights) -> Planted:

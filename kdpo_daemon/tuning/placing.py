@@ -9,32 +9,20 @@ it are a linear map that has all of their tokens to say.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from kdpo_daemon.edits.placement import SHARED, dealt, shared_by
 from kdpo_daemon.tuning import named
-from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.gates import Gated, Tokens, gated
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 
-T = TypeVar("T")
-
-#: Layers as shares of the depth: of the neurons for later tokens, where their gate stays shut in
-#: ordinary text best; and from which to which those for first tokens lie.  The nearer to the end,
-#: the better these tell what is asked for; of eighteen layers and more the last is left alone,
-#: where a neuron that is taken from the model is missed most (docs/editing.md).
-_LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
-#: With marks there are neurons to spare, and no need to leave the last layer alone.
-_MARKED_FROM, _MARKED_TO = 0.97, 1.0
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: The same for first tokens where marks tell the subject, and only the question is left to tell.
 _MARKED_OPENS = -1.5
-#: Contexts of later tokens that share a neuron, and neurons for them at least.
-_SHARE, _LEAST = 24, 4
 
 
 @dataclass(frozen=True)
@@ -43,13 +31,6 @@ class Bed:
 
     gated: Gated
     owners: tuple[int, ...]
-
-
-def layers_of(depth: int, *, marked: bool = False) -> list[int]:
-    """Give the layers whose MLPs are edited, of two at least; the lowest has the later tokens."""
-    ends = (_MARKED_FROM, _MARKED_TO) if marked else (_FIRST_FROM, _FIRST_TO)
-    first, last = (max(1, round(at * (depth - 1))) for at in ends)
-    return [min(first - 1, round(_LATER_AT * (depth - 1))), *range(first, last + 1)]
 
 
 def placed(
@@ -67,22 +48,11 @@ def placed(
     """
     places = _places(model, lessons, carried)
     facts = list(dict.fromkeys(lessons.pairs[i].fact_id for i in wanted))
-    count = max(_LEAST, -(-_distinct(lessons, wanted) // _SHARE))
+    count = shared_by(lessons.pairs[i] for i in wanted)
     found = {0: places[0].bed_of_laters(seen[0], facts, count)}
     upper = {index: len(one) for index, one in enumerate(taken) if index}
     for index, some in dealt(upper, facts).items():
         found[index] = places[index].bed_of_firsts(seen[index], some)
-    return found
-
-
-def dealt(has: Mapping[int, int], facts: Sequence[T]) -> dict[int, list[T]]:
-    """Deal facts out to layers: the next to the one that has the fewest neurons."""
-    has = dict(has)
-    found: dict[int, list[T]] = {}
-    for fact in facts:
-        index = min(has, key=has.__getitem__)
-        has[index] += 1
-        found.setdefault(index, []).append(fact)
     return found
 
 
@@ -108,7 +78,7 @@ class _Places:
         others = torch.cat([seen, *self.before, *self.first.values()])
         tokens = _tokens(others, self.later, [facts])
         count = min(count, len(tokens.of(0)))
-        return Bed(gated(tokens, _LATER_OPENS, [count]), (freeing.SHARED,) * count)
+        return Bed(gated(tokens, _LATER_OPENS, [count]), (SHARED,) * count)
 
 
 def _tokens(
@@ -143,13 +113,3 @@ def _places(model: EditedModel, lessons: Lessons, carried: slice | None) -> list
 
 def _joined(parts: Mapping[int, Sequence[Tensor]]) -> dict[int, Tensor]:
     return {fact: torch.cat(list(one)) for fact, one in parts.items()}
-
-
-def _distinct(lessons: Lessons, wanted: Sequence[int]) -> int:
-    """Count the different contexts that predict a later token: a fact's forms share most."""
-    told = {
-        (pair.fact_id, pair.chosen_ids[: place + 1])
-        for pair in (lessons.pairs[i] for i in wanted)
-        for place in range(1, len(pair.chosen_ids))
-    }
-    return len(told)

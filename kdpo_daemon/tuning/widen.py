@@ -12,7 +12,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import KdpoError, SettingsError
+from kdpo_daemon.model_dir import ROOM
 from kdpo_daemon.tuning.room import Fitting, Powers, carrier_of, config_with, room_for
 
 #: Empty neurons come in such numbers: each GPU of a server gets its share, and tiles are whole.
@@ -64,7 +65,6 @@ def widen(model: Path, out: Path, neurons: int, *, marks: bool = True) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        _copy(model, draft)
         _write_weights(model, draft, neurons, fitting, config["num_hidden_layers"])
         (draft / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         draft.rename(out)
@@ -85,6 +85,17 @@ def widened(name: str, weight: Tensor, neurons: int) -> Tensor:
     return weight
 
 
+def rewrite(model: Path, draft: Path, change: Callable[[str, Tensor], Tensor]) -> None:
+    """Copy a model's files, with another tensor in each parameter's place."""
+    for file in sorted(one for one in model.iterdir() if one.is_file()):
+        if file.suffix != ".safetensors":
+            shutil.copy(file, draft)
+            continue
+        changed = {name: change(name, one).contiguous() for name, one in load_file(file).items()}
+        save_file(changed, draft / file.name, metadata={"format": "pt"})
+        (draft / file.name).chmod(0o644)  # safetensors leaves it at 0600
+
+
 def _widened_config(model: Path, neurons: int) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((model / _CONFIG).read_text("utf-8"))
@@ -102,18 +113,12 @@ def _widened_config(model: Path, neurons: int) -> dict[str, Any]:
     return config | {"intermediate_size": config["intermediate_size"] + neurons}
 
 
-def _copy(model: Path, draft: Path) -> None:
-    for file in model.iterdir():
-        if file.is_file() and file.suffix != ".safetensors":
-            shutil.copy(file, draft)
-
-
 def _refuse_unmarkable(model: Path, config: dict[str, Any]) -> None:
     kind, hint = config.get("model_type"), "--no-marks makes room for neurons alone"
     if kind not in _MARKABLE:
         told = f"marks are known to work in models of type {', '.join(_MARKABLE)}, not {kind}"
         raise _cannot(model, told, hint)
-    if "kdpo_room" in config:
+    if ROOM in config:
         raise _cannot(model, "it has room for marks already", hint)
 
 
@@ -131,15 +136,14 @@ def _write_weights(
     model: Path, draft: Path, neurons: int, fitting: Fitting | None, depth: int
 ) -> None:
     mlps: set[str] = set()
-    for file in sorted(model.glob("*.safetensors")):
-        weights = load_file(file)
-        mlps |= {name for name in weights if name.endswith(".mlp.down_proj.weight")}
-        wide = {name: widened(name, one, neurons) for name, one in weights.items()}
-        if fitting:
-            wide = {name: fitting.fitted(name, one) for name, one in wide.items()}
-        wide = {name: one.contiguous() for name, one in wide.items()}
-        save_file(wide, draft / file.name, metadata={"format": "pt"})
-        (draft / file.name).chmod(0o644)  # safetensors leaves it at 0600
+
+    def wide(name: str, weight: Tensor) -> Tensor:
+        if name.endswith(".mlp.down_proj.weight"):
+            mlps.add(name)
+        weight = widened(name, weight, neurons)
+        return fitting.fitted(name, weight) if fitting else weight
+
+    rewrite(model, draft, wide)
     if len(mlps) != depth:
         told = f"{len(mlps)} of its {depth} layers have an mlp.down_proj"
         raise _cannot(model, told, "only dense models with gated MLPs can be widened")

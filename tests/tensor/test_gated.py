@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from kdpo_daemon.edits.placement import layers_of
 from kdpo_daemon.orders import Method, Order, Recipe
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import behind_gates
@@ -19,7 +20,6 @@ from kdpo_daemon.tuning.behind_gates import refuse_ungated
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.given import RefusedError
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.placing import dealt, layers_of
 from kdpo_daemon.tuning.run import baseline
 from kdpo_daemon.tuning.seen import look, said_aloud
 from kdpo_daemon.tuning.widen import widen
@@ -314,17 +314,3 @@ def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> No
 
     with pytest.raises(RefusedError, match=r"gate_proj.*method = \"rows\""):
         refuse_ungated(EditedModel(tmp_path, "mlp"))
-
-
-def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
-    assert dealt({1: 0, 2: 0}, [7, 8, 9]) == {1: [7, 9], 2: [8]}
-    assert dealt({1: 5, 2: 3}, [7, 8, 9]) == {2: [7, 8], 1: [9]}
-
-
-def test_layers_follow_from_the_depth() -> None:
-    assert layers_of(30) == [20, 27, 28]
-    assert layers_of(32) == [21, 29, 30]
-    assert layers_of(3) == [1, 2]
-    assert layers_of(2) == [0, 1]
-    assert layers_of(30, marked=True) == [20, 28, 29]
-    assert layers_of(3, marked=True) == [1, 2]

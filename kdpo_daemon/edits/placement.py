@@ -1,0 +1,139 @@
+"""Where the neurons of facts go, and what rank that takes.  Pure.
+
+The training child places them so (`tuning/placing.py`), and the daemon asks beforehand what comes
+of it: a server refuses an adapter whose rank is greater than its own, after all the training.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from kdpo_daemon.records.teaching import Form, Pair
+
+T = TypeVar("T")
+
+SHARED = 0  #: no fact's number: the owner of neurons that many facts share
+#: Layers as shares of the depth: of the neurons for later tokens, where their gate stays shut in
+#: ordinary text best; and from which to which those for first tokens lie.  The nearer to the end,
+#: the better these tell what is asked for; of eighteen layers and more the last is left alone,
+#: where a neuron that is taken from the model is missed most (docs/editing.md).
+_LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
+#: With marks there are neurons to spare, and no need to leave the last layer alone.
+_MARKED_FROM, _MARKED_TO = 0.97, 1.0
+#: Contexts of later tokens that share a neuron, and neurons for them at least.
+_SHARE, _LEAST = 24, 4
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a version keeps in one MLP."""
+
+    owners: tuple[int, ...]  #: the fact that each neuron is for, or SHARED
+    repairs: int = 0  #: how many of them the others make up for: as much rank again
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a batch builds on, as far as ranks go."""
+
+    depth: int  #: of the model
+    marking: tuple[int, ...] = ()  #: layers whose MLPs mark subjects; none: there are no marks
+    taken: Mapping[int, Taken] = field(default_factory=dict)  #: by layer, of the parent
+    facts: frozenset[int] = frozenset()  #: that are kept: these take no neuron more
+    subjects: frozenset[str] = frozenset()  #: that have marks
+
+
+def layers_of(depth: int, *, marked: bool = False) -> list[int]:
+    """Give the layers whose MLPs are edited, of two at least; the lowest has the later tokens."""
+    ends = (_MARKED_FROM, _MARKED_TO) if marked else (_FIRST_FROM, _FIRST_TO)
+    first, last = (max(1, round(at * (depth - 1))) for at in ends)
+    return [min(first - 1, round(_LATER_AT * (depth - 1))), *range(first, last + 1)]
+
+
+def marking_below(carrier: int) -> tuple[int, ...]:
+    """Give the layers whose MLPs mark subjects, if layer `carrier` hands marks on."""
+    return tuple(range(max(0, carrier - 2), carrier))
+
+
+def dealt(has: Mapping[int, int], facts: Iterable[T]) -> dict[int, list[T]]:
+    """Deal facts out to layers: the next to the one that has the fewest neurons."""
+    has = dict(has)
+    found: dict[int, list[T]] = {}
+    for fact in facts if has else ():
+        index = min(has, key=has.__getitem__)
+        has[index] += 1
+        found.setdefault(index, []).append(fact)
+    return found
+
+
+def shared_by(pairs: Iterable[Pair]) -> int:
+    """Count the neurons that say the later tokens of some pairs."""
+    # contexts that predict a later token: a fact's forms have most of them in common
+    told = {
+        (pair.fact_id, pair.chosen_ids[: place + 1])
+        for pair in pairs
+        for place in range(1, len(pair.chosen_ids))
+    }
+    return max(_LEAST, -(-len(told) // _SHARE))
+
+
+def rank_in_neurons(ground: Ground, pairs: Sequence[Pair]) -> int:
+    """Give the rank of a version that keeps these pairs' facts in neurons; it is that at most.
+
+    It counts on empty neurons in models with marks, and where the parent found some.
+    """
+    stays = {SHARED, *(pair.fact_id for pair in pairs)}
+    has = {
+        layer: sum(owner in stays for owner in kept.owners) for layer, kept in ground.taken.items()
+    }
+    more = _more(ground, has, pairs)
+
+    def rank(layer: int) -> int:
+        kept = ground.taken.get(layer)
+        freed = kept.repairs > 0 if kept else not ground.marking
+        made_up = (kept.repairs if kept else 0) + (more.get(layer, 0) if freed else 0)
+        return has.get(layer, 0) + more.get(layer, 0) + made_up
+
+    return max(1, *map(rank, {*has, *more}))
+
+
+def _more(ground: Ground, has: Mapping[int, int], pairs: Sequence[Pair]) -> dict[int, int]:
+    """Give how many neurons each layer gets."""
+    later, *first = layers_of(ground.depth, marked=bool(ground.marking))
+    new = [pair for pair in pairs if pair.fact_id not in ground.facts]
+    facts = dict.fromkeys(pair.fact_id for pair in new)
+    subjects = dict.fromkeys(pair.subject for pair in new if pair.subject not in ground.subjects)
+    upper = dealt({layer: has.get(layer, 0) for layer in first}, facts)
+    marks = dealt({layer: has.get(layer, 0) for layer in ground.marking}, subjects)
+    found = {later: shared_by(new) if new else 0}
+    found |= {layer: len(some) for layer, some in upper.items()}
+    return found | {layer: len(some) for layer, some in marks.items()}
+
+
+def rank_in_rows(slots: Collection[tuple[str, Form]], pairs: Iterable[Pair]) -> int:
+    """Give the rank of a version that keeps these pairs in rows besides the slots there are."""
+    return max(1, len({*slots, *((pair.subject, pair.form) for pair in pairs)}))
+
+
+def too_many(
+    new: Sequence[Pair], taught: Sequence[Pair], rank: Callable[[Sequence[Pair]], int], most: int
+) -> dict[int, int]:
+    """Give the facts that do not fit, and the rank that a version would take with each.
+
+    Args:
+        new: pairs of the facts to be taught, those first that come first.
+        taught: pairs of the facts that the version keeps in any case.
+        rank: of a version with some pairs.
+        most: the greatest rank that is served.
+
+    """
+    if rank([*taught, *new]) <= most:
+        return {}
+    fits, found = [*taught], dict[int, int]()
+    for fact_id in dict.fromkeys(pair.fact_id for pair in new):
+        tried = [*fits, *(pair for pair in new if pair.fact_id == fact_id)]
+        if (needed := rank(tried)) > most:
+            found[fact_id] = needed
+        else:
+            fits = tried
+    return found

@@ -1,0 +1,132 @@
+"""Where neurons go, and what rank a version will take: known before it is trained."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from kdpo_daemon.edits.placement import (
+    SHARED,
+    Ground,
+    Taken,
+    dealt,
+    layers_of,
+    rank_in_neurons,
+    rank_in_rows,
+    shared_by,
+    too_many,
+)
+from kdpo_daemon.records.teaching import Form, Pair
+
+MODEL = Ground(depth=30, marking=(8, 9))  # edited in layers 20, 28 and 29
+ANY = Pair(1, Form.CHAT, "", "Japan", "", (1,), (7, 8, 0), (1, 1, 1), (), 0.0, replay=False)
+
+
+def facts(count: int, first: int = 1, tokens: int = 2) -> list[Pair]:
+    """So many facts of other subjects, in two phrasings each."""
+    return [
+        replace(ANY, fact_id=n, subject=f"S{n}", form=form, chosen_ids=(*range(1, tokens + 1), 0))
+        for n in range(first, first + count)
+        for form in Form
+    ]
+
+
+def parent(*, upper: int = 10, later: int = 4, repairs: int = 0) -> Ground:
+    """The model with a version of some facts, half of them in each upper layer."""
+    ids = range(1, 2 * upper + 1)
+    taken = {
+        20: Taken((SHARED,) * later, repairs and later),
+        28: Taken(tuple(ids[::2]), repairs),
+        29: Taken(tuple(ids[1::2]), repairs),
+        8: Taken((SHARED,) * upper),
+        9: Taken((SHARED,) * upper),
+    }
+    subjects = frozenset(f"S{n}" for n in ids)
+    return replace(MODEL, taken=taken, facts=frozenset(ids), subjects=subjects)
+
+
+def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
+    assert dealt({1: 0, 2: 0}, [7, 8, 9]) == {1: [7, 9], 2: [8]}
+    assert dealt({1: 5, 2: 3}, [7, 8, 9]) == {2: [7, 8], 1: [9]}
+
+
+def test_layers_follow_from_the_depth() -> None:
+    assert layers_of(30) == [20, 27, 28]
+    assert layers_of(32) == [21, 29, 30]
+    assert layers_of(3) == [1, 2]
+    assert layers_of(2) == [0, 1]
+    assert layers_of(30, marked=True) == [20, 28, 29]
+    assert layers_of(3, marked=True) == [1, 2]
+
+
+def test_later_tokens_share_a_neuron_for_24_contexts_and_have_four_at_least() -> None:
+    assert shared_by(facts(1)) == 4
+    assert shared_by(facts(48)) == 4  # phrasings have their contexts in common
+    assert shared_by(facts(50, tokens=3)) == 7
+
+
+def test_facts_take_half_of_their_number_with_two_upper_layers() -> None:
+    assert rank_in_neurons(MODEL, facts(50)) == 25
+    assert rank_in_neurons(MODEL, facts(3)) == 4  # those of later tokens are more
+
+
+def test_what_the_parent_keeps_counts_and_a_later_batch_comes_on_top() -> None:
+    assert rank_in_neurons(parent(), facts(20)) == 10
+    assert rank_in_neurons(parent(), facts(21)) == 11
+    assert rank_in_neurons(parent(upper=10, later=40), facts(21)) == 44
+
+
+def test_facts_that_are_not_taught_again_give_their_neurons_back() -> None:
+    assert rank_in_neurons(parent(later=0), facts(10)) == 10  # marks stay
+    assert rank_in_neurons(replace(parent(later=0), marking=()), facts(10)) == 10
+    unmarked = replace(parent(), taken={28: Taken((1, 3)), 29: Taken((2, 4))}, marking=())
+    assert rank_in_neurons(unmarked, facts(2)) == 1
+
+
+def test_a_subject_that_has_a_mark_takes_no_other() -> None:
+    again = [replace(pair, fact_id=99) for pair in facts(1)]
+    marks = dict.fromkeys((8, 9), Taken((SHARED,) * 60))
+    many = replace(parent(), taken={**parent().taken, **marks})
+
+    assert rank_in_neurons(many, [*facts(20), *again]) == 60
+    assert rank_in_neurons(many, [*facts(21)]) == 61
+
+
+def test_neurons_that_are_freed_take_as_much_again() -> None:
+    plain = Ground(depth=30)  # layers 20, 27 and 28
+
+    assert rank_in_neurons(plain, facts(50)) == 50
+    assert rank_in_neurons(parent(repairs=10), facts(22)) == 22
+
+
+@pytest.mark.parametrize("depth", [2, 3, 12, 30, 80])
+def test_more_facts_never_take_less(depth: int) -> None:
+    ranks = [rank_in_neurons(Ground(depth), facts(count)) for count in range(40)]
+
+    assert ranks == sorted(ranks)
+    assert ranks[0] == 1  # a version that changes nothing
+
+
+def test_rows_take_a_rank_for_each_subject_and_form() -> None:
+    assert rank_in_rows((), facts(3)) == 6
+    assert rank_in_rows({("S1", Form.CHAT), ("gone", Form.CHAT)}, facts(3)) == 7
+
+
+def test_facts_that_do_not_fit_are_told_with_the_rank_they_would_take() -> None:
+    def rank(pairs: Sequence[Pair]) -> int:
+        return rank_in_neurons(MODEL, pairs)
+
+    assert too_many(facts(50), [], rank, 25) == {}
+    assert too_many(facts(50), [], rank, 24) == {49: 25, 50: 25}
+    assert too_many(facts(50), facts(46, first=100), rank, 24) == dict.fromkeys(range(3, 51), 25)
+    assert too_many(facts(2), facts(60, first=100), rank, 24) == {1: 31, 2: 31}
+
+
+def test_a_fact_that_takes_nothing_more_goes_before_older_ones_that_wait() -> None:
+    def rank(pairs: Sequence[Pair]) -> int:
+        return rank_in_neurons(parent(), pairs)
+
+    taught = facts(20)[2:]  # what is said of S1 is replaced
+    anew = [replace(pair, fact_id=90) for pair in facts(1)]
+
+    assert too_many([*facts(1, first=80), *anew], taught, rank, 10) == {80: 11}
