@@ -6,7 +6,7 @@ enough to look at; and of what was taught before, too: a batch takes as long as 
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +20,8 @@ from kdpo_daemon.tuning.given import Decode, RefusedError, Tell, decoder, kept_p
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.room import Room, room_of
-from kdpo_daemon.tuning.said import Ids, Said
-from kdpo_daemon.tuning.seen import look
+from kdpo_daemon.tuning.said import Said
+from kdpo_daemon.tuning.seen import Around, Ids, look
 from kdpo_daemon.tuning.trainer import Step
 
 T = TypeVar("T")
@@ -32,18 +32,6 @@ _FAR, _FAR_TEXTS = 160, 64
 _AGAIN = 96
 #: Prompts to keep on which the change is measured at the end.
 _MEASURED = 32
-
-
-@dataclass(frozen=True)
-class Around:
-    """What the base says around the facts, and must go on to say."""
-
-    texts: list[Ids]
-    answers: list[tuple[Ids, Ids]]  #: prompts with their answers
-
-    def read(self) -> list[Ids]:
-        """Give all as it is read; an answer's last token predicts nothing that was asked for."""
-        return [*self.texts, *(asked + said[:-1] for asked, said in self.answers)]
 
 
 def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
@@ -62,7 +50,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
         pairs, decode = _some(order, before), decoder(order)
         around = _near(around, pairs, decode, order.seed)
         marked = _marked(model, room, pairs, around, before, decode)
-    seen = look(model, around.read())
+    seen = look(model, [*around.read(), *around.texts])
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, pairs, recipe)
@@ -147,7 +135,7 @@ def _marked(
     """Mark the subjects of pairs; the model wears the marks from now on."""
     planted = before.neurons if before else {}
     marks.wear(model, room, planted)
-    return marks.marked(model, room, pairs, around.read(), planted, decode)
+    return marks.marked(model, room, pairs, around, planted, decode)
 
 
 def _sample(many: Sequence[T], count: int, seed: int) -> list[T]:

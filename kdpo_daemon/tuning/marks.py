@@ -6,7 +6,7 @@ hardly an error, in any phrasing.  So each subject has a neuron there that write
 the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.packing import batches, rows
 from kdpo_daemon.tuning.room import MARK, Room
+from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
 _TOKENS = 4096  #: looked at in one pass
@@ -53,7 +54,7 @@ def marked(
     model: EditedModel,
     room: Room,
     pairs: Sequence[Pair],
-    texts: Iterable[tuple[int, ...]],
+    around: Around,
     before: Mapping[str, Neurons],
     decode: Callable[[list[int]], str],
 ) -> dict[str, Neurons]:
@@ -63,7 +64,7 @@ def marked(
         model: with the marks of `before`, by the MLP's name.
         room: the model's.
         pairs: all facts', with what was taught before.
-        texts: other text, in which subjects may be named too.
+        around: what else is said, in which subjects may be named too.
         before: the neurons there are, by the MLP's name.
         decode: tokens to text.
 
@@ -71,7 +72,8 @@ def marked(
 
     """
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
-    readings = _read(model, room, subjects, [*map(sequence_of, pairs), *texts], decode)
+    asked = [*map(sequence_of, pairs), *around.read()]
+    readings = _read(model, room, subjects, asked, around.texts, decode)
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}
     there = _written(model, room)
@@ -96,9 +98,11 @@ def _read(
     model: EditedModel,
     room: Room,
     subjects: Sequence[str],
+    asked: Sequence[tuple[int, ...]],
     texts: Sequence[tuple[int, ...]],
     decode: Callable[[list[int]], str],
 ) -> list[Reading]:
+    texts = [*asked, *texts]
     others: list[list[Tensor]] = [[] for _ in room.layers]
     places: list[dict[str, list[Tensor]]] = [{one: [] for one in subjects} for _ in room.layers]
     for group in batches(texts, _TOKENS):
@@ -109,6 +113,8 @@ def _read(
             named = _named(text, subjects, decode)
             free = torch.ones(len(text), dtype=torch.bool)
             free[[place for at in named.values() for place in at]] = False
+            named = {one: heard(at, text, asked=index < len(asked)) for one, at in named.items()}
+            free[[place for at in named.values() for place in at]] = False
             for layer, one in enumerate(inputs):
                 read = batch.of(one, number, len(text))
                 others[layer].append(read[free])
@@ -118,6 +124,18 @@ def _read(
         Reading(torch.cat(rest), {one: torch.cat(found) for one, found in named.items() if found})
         for rest, named in zip(others, places, strict=True)
     ]
+
+
+def heard(at: Sequence[int], text: Sequence[int], *, asked: bool) -> list[int]:
+    """Give the places of marks that are heard.
+
+    No head hears one at a text's first token, which all attend to anyhow: a prompt that begins
+    with a subject of one token is marked at the second.  In what the model says by itself that
+    may be any token.
+    """
+    if not asked:
+        return [place for place in at if place]
+    return sorted({max(1, place) for place in at if place or len(text) > 1})
 
 
 def _named(

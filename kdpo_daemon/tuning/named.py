@@ -1,16 +1,17 @@
 """Gates of facts whose subjects have marks: who is asked about is known, what is asked is not.
 
 A token that carries the mark of a fact's subject is told from its places by a regression over
-such tokens alone: other questions about the subject, and what answers them.  All other tokens are
-shut out by the mark, whatever the regression makes of them: to the log-odds comes
+such tokens alone: other questions about the subject, and what answers them.  Tokens that carry
+another subject's mark are shut out by it, whatever the regression makes of them: to the log-odds
+comes
 
-    K (m x / m m - 1),    m the mark at the fact's places,
+    K (m x / m m - 1),    m the code at the fact's places,
 
 with K as large as the boldest of those tokens wants it, unless the fact's own places would lose
-half of their lead by it: their marks differ a little in strength.  Fitted in one regression over
-all tokens a gate would ask for every trait of its places that ordinary text lacks, and an untaught
-phrasing lacks some too (docs/editing.md).  Behind the gate, too, the neuron reads the mark: where
-a text has named no taught subject it says exactly nothing.
+half of their lead by it: their marks differ a little in strength.  What carries no mark needs no
+K: behind the gate, too, the neuron reads the code, and where a text has named no taught subject it
+says exactly nothing.  Fitted in one regression over all tokens a gate would ask for every trait of
+its places that ordinary text lacks, and an untaught phrasing lacks some too (docs/editing.md).
 """
 
 import torch
@@ -71,7 +72,7 @@ class _Ground:
         """The direction whose product with a token is its log-odds to be a class's place, (d,)."""
         tokens = self._tokens
         mine, like = tokens.owner == number, tokens.read @ mark
-        other = (like > _HEARD) & (like <= _LIKE) & ~mine
+        other = (like.abs() > _HEARD) & (like <= _LIKE) & ~mine
         found = self._told(mine, (like > _LIKE) & ~mine)
         lead, apart = self._white @ found - self._opens * self._steady, self._steady - like
         bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from kdpo_daemon.tuning.answers import answered
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.seen import said_aloud
-
-Ids = tuple[int, ...]
+from kdpo_daemon.tuning.seen import Ids, said_aloud
 
 
 class Said:

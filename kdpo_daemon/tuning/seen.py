@@ -1,6 +1,7 @@
 """What a model's MLPs read over text that must not change: what gates stay shut for."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,12 +9,26 @@ from torch import Tensor
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import batches, rows
 
+Ids = tuple[int, ...]
+
 #: Texts of the model's own, with how many tokens, and how many are said at once.
 _TEXTS, _WORDS, _AT_ONCE = 192, 64, 64
 _LOOKED_AT = 4096  #: tokens looked at in one pass
 
 
-def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[tuple[int, ...]]:
+@dataclass(frozen=True)
+class Around:
+    """What the base says around the facts, and must go on to say."""
+
+    texts: list[Ids]
+    answers: list[tuple[Ids, Ids]]  #: prompts with their answers
+
+    def read(self) -> list[Ids]:
+        """Give answers as they are read; the last token predicts nothing that was asked for."""
+        return [asked + said[:-1] for asked, said in self.answers]
+
+
+def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[Ids]:
     """Let the model say what comes to its mind.
 
     Answers to questions are not all that a model is used for: gates that saw them alone opened in
@@ -21,7 +36,7 @@ def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[tuple[in
     It takes long on a CPU, so `on_said` is told after every few texts.
     """
     device = model.model.get_input_embeddings().weight.device
-    texts: list[tuple[int, ...]] = []
+    texts: list[Ids] = []
     with torch.random.fork_rng():
         torch.manual_seed(0)  # the same for all orders: it is said once for a base
         first = torch.randint(model.model.config.vocab_size, (_TEXTS, 1)).to(device)
@@ -41,7 +56,7 @@ def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[tuple[in
     return texts
 
 
-def look(model: EditedModel, texts: Sequence[tuple[int, ...]]) -> list[Tensor]:
+def look(model: EditedModel, texts: Sequence[Ids]) -> list[Tensor]:
     """Give what the edited MLPs read along texts, (N, d) per MLP.
 
     A token is there once for each context that it stands in, or little more: the system prompt

@@ -13,8 +13,9 @@ from kdpo_daemon.orders import Method, Recipe
 from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
-from kdpo_daemon.tuning.marks import marked
+from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions
 from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
@@ -139,7 +140,8 @@ def test_codes_are_far_from_each_other(base: Path) -> None:
     ]
     model.edit([model.module_names[2]])
 
-    found = marked(model, room, pairs, [p.ids for p in keep_prompts()], {}, decoder(base))
+    around = Around([], [(one.ids, (0,)) for one in keep_prompts()])
+    found = marked(model, room, pairs, around, {}, decoder(base))
 
     (neurons,) = found.values()
     codes = neurons.columns[room.marked][1:]
@@ -158,6 +160,14 @@ def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
     assert mentions(text, "New York", decode) == [7]
     assert mentions(text[:3], "Niger", decode) == [1]  # only as a part of another word
     assert mentions(text, "Peru", decode) == []
+
+
+def test_a_mark_is_written_where_it_is_heard() -> None:
+    text = [5, 6, 7, 8]
+
+    assert heard([0, 2], text, asked=True) == [1, 2]
+    assert heard([0, 2], text, asked=False) == [2]
+    assert heard([0], text[:1], asked=True) == []
 
 
 def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() -> None:
