@@ -22,13 +22,6 @@ from kdpo_daemon.tuning.model import EditedModel
 
 T = TypeVar("T")
 
-#: Layers as shares of the depth: of the neurons for later tokens, where their gate stays shut in
-#: ordinary text best; and from which to which those for first tokens lie.  The nearer to the end,
-#: the better these tell what is asked for; of eighteen layers and more the last is left alone,
-#: where a neuron that is taken from the model is missed most (docs/editing.md).
-_LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
-#: With marks there are neurons to spare, and no need to leave the last layer alone.
-_MARKED_FROM, _MARKED_TO = 0.97, 1.0
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: The same for first tokens where marks tell the subject, and only the question is left to tell.
@@ -43,13 +36,6 @@ class Bed:
 
     gated: Gated
     owners: tuple[int, ...]
-
-
-def layers_of(depth: int, *, marked: bool = False) -> list[int]:
-    """Give the layers whose MLPs are edited, of two at least; the lowest has the later tokens."""
-    ends = (_MARKED_FROM, _MARKED_TO) if marked else (_FIRST_FROM, _FIRST_TO)
-    first, last = (max(1, round(at * (depth - 1))) for at in ends)
-    return [min(first - 1, round(_LATER_AT * (depth - 1))), *range(first, last + 1)]
 
 
 def placed(

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.model_dir import model_sha256
-from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, read_order
+from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, neuron_layers, read_order
 from kdpo_daemon.tuning import gated, keys, marks, neurons
 from kdpo_daemon.tuning.answers import answered
 from kdpo_daemon.tuning.checkpoint import (
@@ -25,7 +25,6 @@ from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
-from kdpo_daemon.tuning.placing import layers_of
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.seen import Seen, look, said_aloud
 from kdpo_daemon.tuning.tokens import states
@@ -144,7 +143,8 @@ def _in_neurons(order: Order, tell: Tell) -> tuple[Step, Weights]:
     model = EditedModel(order.base_dir, recipe.target_module.rpartition(".")[0])
     refuse_ungated(model)
     room = room_of(model.model.config)
-    names = [model.module_names[i] for i in layers_of(model.depth, marked=room is not None)]
+    layers = neuron_layers(recipe, model.depth, marked=room is not None)
+    names = [model.module_names[i] for i in layers]
     model.edit(names)
     parent = _parent(order)
     below = {model.module_names[layer] for layer in room.layers} if room else set()
