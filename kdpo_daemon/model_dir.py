@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdpo_daemon.errors import SettingsError
+
+ROOM = "kdpo_room"  #: key of a widened model's `config.json`; transformers and vLLM leave it alone
 
 
 def model_sha256(directory: Path) -> str:
@@ -52,3 +55,24 @@ def end_token_id(directory: Path) -> int:
         subject=str(directory),
         hint="add the model's end token to its generation_config.json",
     )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides which layers keep facts."""
+
+    depth: int
+    marked: bool  #: it was widened with a head that carries marks
+
+
+def shape(directory: Path) -> Shape:
+    """Read a model's shape.  SettingsError if its `config.json` names no number of layers."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        return Shape(int(config["num_hidden_layers"]), ROOM in config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"config.json does not say num_hidden_layers ({type(error).__name__}: {error})",
+            subject=str(directory),
+            hint="name the directory of a Hugging Face model",
+        ) from error

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_KEY = "kdpo_room"  #: in `config.json`; transformers and vLLM leave unknown keys alone
+from kdpo_daemon.model_dir import ROOM
+
 #: The layer with the carrier, as a share of the depth; the layers that mark are the two below.
 #: A name's last token is told best there from all else (docs/editing.md).
 _CARRIER_AT = 0.33
@@ -76,7 +77,7 @@ class Room:
 
 def room_of(config: Any) -> Room | None:
     """Give the room that a model's config, as transformers reads it, tells of."""
-    form = getattr(config, _KEY, None)
+    form = getattr(config, ROOM, None)
     return Room(**form) if form else None
 
 
@@ -113,7 +114,7 @@ def config_with(config: dict[str, Any], room: Room) -> dict[str, Any]:
         "head_dim": room.head,
         "num_attention_heads": room.heads + share,
         "num_key_value_heads": room.groups + 1,
-        _KEY: asdict(room),
+        ROOM: asdict(room),
     }
 
 

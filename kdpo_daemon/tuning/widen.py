@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import KdpoError, SettingsError
+from kdpo_daemon.model_dir import ROOM
 from kdpo_daemon.tuning.room import Fitting, Powers, carrier_of, config_with, room_for
 
 #: Empty neurons come in such numbers: each GPU of a server gets its share, and tiles are whole.
@@ -113,7 +114,7 @@ def _refuse_unmarkable(model: Path, config: dict[str, Any]) -> None:
     if kind not in _MARKABLE:
         told = f"marks are known to work in models of type {', '.join(_MARKABLE)}, not {kind}"
         raise _cannot(model, told, hint)
-    if "kdpo_room" in config:
+    if ROOM in config:
         raise _cannot(model, "it has room for marks already", hint)
 
 
