@@ -257,7 +257,7 @@ class App:
             end_token=end_token_id(model),
             curriculum=self.curriculum,
             policy=settings.plan,
-            ranks=Ranks(most, settings.recipe.method, model),
+            ranks=Ranks(most, settings.recipe, model),
             clock=clock,
             progress=self.progress,
         ).run()

@@ -21,6 +21,11 @@ class Shape:
     depth: int
     carrier: int | None  #: the layer that carries marks, if one does
 
+    @property
+    def marked(self) -> bool:
+        """Whether it was widened with a head that carries marks."""
+        return self.carrier is not None
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -83,11 +88,23 @@ def end_token_id(directory: Path) -> int:
 def shape_of(directory: Path) -> Shape | None:
     """Give a model's shape; None where its `config.json` does not say."""
     try:
+        return shape(directory)
+    except SettingsError:
+        return None
+
+
+def shape(directory: Path) -> Shape:
+    """Read a model's shape.  SettingsError if its `config.json` names no number of layers."""
+    try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         room = config.get(ROOM)
         return Shape(int(config["num_hidden_layers"]), room and int(room["carrier"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(
+            f"config.json does not say num_hidden_layers ({type(error).__name__}: {error})",
+            subject=str(directory),
+            hint="name the directory of a Hugging Face model",
+        ) from error
 
 
 def folded_in(directory: Path) -> Folded | None:

@@ -18,6 +18,7 @@ from kdpo_daemon.cli import (
     relations,
     rulings,
     running,
+    tune,
     versions,
     wanted,
     widening,
@@ -41,6 +42,7 @@ cli.add_typer(relations.cli, name="relations")
 cli.add_typer(bench.cli, name="bench")
 versions.add_to(cli)
 widening.add_to(cli)
+tune.add_to(cli)
 
 
 def _version(asked: bool) -> None:

@@ -12,11 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kdpo_daemon.bench.edits import run as edits_bench
 from kdpo_daemon.bench.edits import settings
 from kdpo_daemon.bench.edits.forms import DataForm
+from kdpo_daemon.bench.edits.general import read_general
 from kdpo_daemon.bench.edits.plan import Work
 from kdpo_daemon.bench.edits.report import table
 from kdpo_daemon.cli.options import complaints, console, need_extra
 
-_EXTRA = ("torch", "transformers", "peft", "safetensors")
+EXTRA = ("torch", "transformers", "peft", "safetensors")
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -50,20 +51,13 @@ def edits(  # noqa: PLR0913 - one argument per option
     A run that was cut off goes on when it is started again: what is finished is in the folder
     beside the JSON whose name ends in `.work`.
     """
-    need_extra(_EXTRA, "the benchmark trains")
+    need_extra(EXTRA, "the benchmark trains")
     chosen = settings.chosen([one.strip() for one in rivals.split(",")], change or [])
-    wanted = edits_bench.Wanted(
-        data=data,
-        form=form,
-        edits=count,
-        batch=batch,
-        seed=seed,
-        model=model,
-        probes=probes or data.resolve().parent.parent / "probes",
-        threads=threads,
-    )
-    plan = edits_bench.make_plan(wanted)
-    with _bar() as progress:
+    source = edits_bench.read_source(data, form)
+    general = read_general(probes or data.resolve().parent.parent / "probes")
+    wanted = edits_bench.Wanted(count, batch, seed, model, threads)
+    plan = edits_bench.make_plan(wanted, source, general)
+    with bar() as progress:
         work = Work(out.with_suffix(".work"))
         result = edits_bench.run(work, plan, chosen, progress)
     out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -77,7 +71,8 @@ def edits(  # noqa: PLR0913 - one argument per option
 
 
 @contextmanager
-def _bar() -> Iterator[edits_bench.Progress]:
+def bar() -> Iterator[edits_bench.Progress]:
+    """Show on standard error how far a run is."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=complaints) as progress:
         task = progress.add_task("reading", total=None)

@@ -13,13 +13,6 @@ from kdpo_daemon.records.teaching import Form, Pair
 T = TypeVar("T")
 
 SHARED = 0  #: no fact's number: the owner of neurons that many facts share
-#: Layers as shares of the depth: of the neurons for later tokens, where their gate stays shut in
-#: ordinary text best; and from which to which those for first tokens lie.  The nearer to the end,
-#: the better these tell what is asked for; of eighteen layers and more the last is left alone,
-#: where a neuron that is taken from the model is missed most (docs/editing.md).
-_LATER_AT, _FIRST_FROM, _FIRST_TO = 0.69, 0.93, 0.97
-#: With marks there are neurons to spare, and no need to leave the last layer alone.
-_MARKED_FROM, _MARKED_TO = 0.97, 1.0
 #: Contexts of later tokens that share a neuron, and neurons for them at least.
 _SHARE, _LEAST = 24, 4
 
@@ -36,18 +29,11 @@ class Taken:
 class Ground:
     """What a batch builds on, as far as ranks go."""
 
-    depth: int  #: of the model
+    layers: tuple[int, ...]  #: that keep facts, the lowest those for later tokens
     marking: tuple[int, ...] = ()  #: layers whose MLPs mark subjects; none: there are no marks
     taken: Mapping[int, Taken] = field(default_factory=dict)  #: by layer, of the parent
     facts: frozenset[int] = frozenset()  #: that are kept: these take no neuron more
     subjects: frozenset[str] = frozenset()  #: that have marks
-
-
-def layers_of(depth: int, *, marked: bool = False) -> list[int]:
-    """Give the layers whose MLPs are edited, of two at least; the lowest has the later tokens."""
-    ends = (_MARKED_FROM, _MARKED_TO) if marked else (_FIRST_FROM, _FIRST_TO)
-    first, last = (max(1, round(at * (depth - 1))) for at in ends)
-    return [min(first - 1, round(_LATER_AT * (depth - 1))), *range(first, last + 1)]
 
 
 def marking_below(carrier: int) -> tuple[int, ...]:
@@ -99,7 +85,7 @@ def rank_in_neurons(ground: Ground, pairs: Sequence[Pair]) -> int:
 
 def _more(ground: Ground, has: Mapping[int, int], pairs: Sequence[Pair]) -> dict[int, int]:
     """Give how many neurons each layer gets."""
-    later, *first = layers_of(ground.depth, marked=bool(ground.marking))
+    later, *first = ground.layers
     new = [pair for pair in pairs if pair.fact_id not in ground.facts]
     facts = dict.fromkeys(pair.fact_id for pair in new)
     subjects = dict.fromkeys(pair.subject for pair in new if pair.subject not in ground.subjects)

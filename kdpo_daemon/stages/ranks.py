@@ -15,14 +15,13 @@ from kdpo_daemon.edits.placement import (
     SHARED,
     Ground,
     Taken,
-    layers_of,
     marking_below,
     rank_in_neurons,
     rank_in_rows,
     too_many,
 )
 from kdpo_daemon.model_dir import shape_of
-from kdpo_daemon.orders import SLOTS, Method
+from kdpo_daemon.orders import SLOTS, Method, Recipe, neuron_layers
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import Form, Pair
 from kdpo_daemon.serving.remedies import MAX_RANKS, enough_rank
@@ -41,7 +40,7 @@ class Ranks:
     """What decides the rank of a version, and which is served."""
 
     most: int  #: the servers' --max-lora-rank
-    method: Method
+    recipe: Recipe
     model: Path  #: the base model's directory
 
     def hold(
@@ -78,7 +77,7 @@ class Ranks:
         kept = _kept(parent)
         if kept is None:
             return None
-        if self.method is Method.ROWS:
+        if self.recipe.method is Method.ROWS:
             slots = {(one["subject"], Form(one["form"])) for one in kept.get("slots", ())}
             return lambda pairs: rank_in_rows(slots, pairs)
         shape = shape_of(self.model)
@@ -87,12 +86,13 @@ class Ranks:
         marking = marking_below(shape.carrier) if shape.carrier is not None else ()
         taken = {_layer(name): _taken(one) for name, one in kept.get("neurons", {}).items()}
         ids, subjects = {fact.id for fact in folded}, {fact.subject for fact in folded}
-        if taken.keys() <= {*marking, *layers_of(shape.depth, marked=bool(marking))}:
+        layers = tuple(neuron_layers(self.recipe, shape.depth, marked=shape.marked))
+        if taken.keys() <= {*marking, *layers}:
             ids |= set(kept.get("facts", ()))
             subjects |= {pair.subject for pair in known}
         else:
             taken = {}  # kept in other layers: all is taught anew
-        ground = Ground(shape.depth, marking, taken, frozenset(ids), frozenset(subjects))
+        ground = Ground(layers, marking, taken, frozenset(ids), frozenset(subjects))
         return lambda pairs: rank_in_neurons(ground, pairs)
 
 

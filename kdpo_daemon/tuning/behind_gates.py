@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from kdpo_daemon.edits.placement import layers_of
-from kdpo_daemon.orders import Order
+from kdpo_daemon.orders import Order, neuron_layers
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import gated, marks, neurons
 from kdpo_daemon.tuning.answers import Keepsake, heard
@@ -27,7 +26,7 @@ from kdpo_daemon.tuning.trainer import Step
 T = TypeVar("T")
 
 #: Answered prompts and texts looked at of those that name no subject that is taught, with marks.
-_FAR, _FAR_TEXTS = 160, 64
+_FAR, _FAR_TEXTS = 96, 64
 #: Pairs looked at of facts that are kept already, with marks.
 _AGAIN = 96
 #: Prompts to keep on which the change is measured at the end.
@@ -40,7 +39,8 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     model = EditedModel(order.base_dir, recipe.target_module.rpartition(".")[0])
     refuse_ungated(model)
     room = room_of(model.model.config)
-    model.edit([model.module_names[i] for i in layers_of(model.depth, marked=room is not None)])
+    layers = neuron_layers(recipe, model.depth, marked=room is not None)
+    model.edit([model.module_names[layer] for layer in layers])
     before = _before(model, room, order)
     around = _around(model, order, said_dir, tell)
     kept = _measured(model, around, order.seed)

@@ -25,14 +25,13 @@ from kdpo_daemon.tuning.placing import Bed, placed
 from kdpo_daemon.tuning.room import room_of
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
-#: Adam's step size for columns, as a share of the hidden states' root mean square; and for what
-#: neurons of later tokens read, of their own.
-_RATE, _READ_RATE = 0.06, 0.05
+#: Adam's step size for what neurons of later tokens read, as a share of its root mean square.
+_READ_RATE = 0.05
 #: Lead in nats over every other token to teach: phrasings never taught open a gate less wide.
 _LEAD = 6.0
 #: How wide gates of first tokens open in every other step where they read marks: phrasings never
 #: taught open them as little, and nothing else hears what is said so loud.
-_LESS_OPEN = 0.35
+_LESS_OPEN = 0.25
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
 KEEP_TOKENS = 16
@@ -159,7 +158,7 @@ def _fit(
     pace = pace_of(lessons, recipe)
     optimizer = torch.optim.Adam(
         [
-            {"params": columns, "lr": _RATE * lessons.passages.power()},
+            {"params": columns, "lr": recipe.neurons_rate * lessons.passages.power()},
             {"params": read, "lr": _READ_RATE * float(read.detach().square().mean().sqrt())},
         ]
     )

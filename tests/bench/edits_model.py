@@ -1,5 +1,6 @@
 """The tiny model as a chat model, a plan of two facts about it, and runs of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,24 @@ def tiny_plan(model: Path, batch: int = 2) -> Plan:
             known=(Question(completion("The capital of Forland is"), ("Finn",)),),
         ),
     )
+
+
+def save_edits(file: Path) -> Path:
+    """Write two edits in the form of CounterFact."""
+    lines = [
+        {
+            "prompt": f"The head of {country} is",
+            "subject": country,
+            "target_new": person,
+            "ground_truth": "Finn",
+            "rephrase_prompt": f"Who leads {country}",
+            "locality_prompt": "The head of Forland is",
+            "locality_ground_truth": "Finn",
+        }
+        for country, person in (("Arland", "Ann"), ("Borland", "Bob"))
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return file
 
 
 class _CutError(Exception):

@@ -14,7 +14,7 @@ from kdpo_daemon.bench.edits.settings import chosen
 from kdpo_daemon.cli import cli
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records.adapters import Score
-from tests.bench.edits_model import save_tiny_chat_model, tiny_plan
+from tests.bench.edits_model import save_edits, save_tiny_chat_model, tiny_plan
 
 
 def batch(number: int, edits: int, *retention: float) -> BatchResult:
@@ -29,30 +29,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A file of two edits with a folder of probes beside its own."""
-    lines = [
-        {
-            "prompt": f"The head of {country} is",
-            "subject": country,
-            "target_new": person,
-            "ground_truth": "Finn",
-            "rephrase_prompt": f"Who leads {country}",
-            "locality_prompt": "The head of Forland is",
-            "locality_ground_truth": "Finn",
-        }
-        for country, person in (("Arland", "Ann"), ("Borland", "Bob"))
-    ]
     probes = {
         "blimp_small": [{"sentence_good": "The head", "sentence_bad": "head The", "UID": "x"}],
         "lama_trex": [{"relation": "P1", "subject": "Forland", "object": "Finn"}],
         "pararel_patterns": [{"relation": "P1", "pattern": "The river of [X] is [Y]."}],
     }
-    for folder, files in (("counterfact", {"edits": lines}), ("probes", probes)):
+    for folder in ("counterfact", "probes"):
         (tmp_path / folder).mkdir()
-        for name, rows in files.items():
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            (tmp_path / folder / f"{name}.jsonl").write_text(text, "utf-8")
+    for name, rows in probes.items():
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "probes" / f"{name}.jsonl").write_text(text, "utf-8")
     (tmp_path / "probes" / "wikitext2_test.txt").write_text("The head of Arland is Ann", "utf-8")
-    return tmp_path / "counterfact" / "edits.jsonl"
+    return save_edits(tmp_path / "counterfact" / "edits.jsonl")
 
 
 def command(base: Path, data: Path, out: Path, *more: str) -> list[str]:

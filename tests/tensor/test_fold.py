@@ -13,7 +13,7 @@ from kdpo_daemon import checkpoints
 from kdpo_daemon.edits.placement import Ground, rank_in_neurons
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.model_dir import Folded, folded_in, model_sha256, shape_of
-from kdpo_daemon.orders import (
+from kdpo_daemon.orders import neuron_layers, Recipe, (
     MANIFEST,
     Manifest,
     Recipe,
@@ -167,7 +167,7 @@ def test_the_rank_is_known_before(base: Path, first: Path, tmp_path: Path) -> No
     shape = shape_of(base)
     assert shape is not None
     marking = room_in(base).layers if shape.carrier is not None else ()
-    ground = Ground(shape.depth, marking)
+    ground = Ground(tuple(neuron_layers(Recipe(), shape.depth, marked=shape.marked)), marking)
 
     assert rank_in_neurons(ground, TAUGHT) >= read_adapter(first).rank
     if marking:  # without, it does not count on empty neurons

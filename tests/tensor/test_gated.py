@@ -12,10 +12,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from kdpo_daemon.edits.placement import layers_of
-from kdpo_daemon.orders import Method, Order, Recipe
+from kdpo_daemon.errors import TuningError
+from kdpo_daemon.orders import Method, Order, Recipe, neuron_layers
 from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import behind_gates
 from kdpo_daemon.tuning.behind_gates import refuse_ungated
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.given import RefusedError
@@ -49,9 +48,13 @@ def second(base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return trained(order(base, pairs, parent=first), tmp_path_factory.mktemp("second"))
 
 
-def order(base: Path, pairs: tuple[Pair, ...], parent: Path | None = None) -> Order:
-    made = order_for(base, pairs, parent)
-    return replace(made, recipe=Recipe(method=Method.NEURONS, steps=200, margin=2.0))
+RECIPE = Recipe(method=Method.NEURONS, steps=200, margin=2.0)
+
+
+def order(
+    base: Path, pairs: tuple[Pair, ...], parent: Path | None = None, recipe: Recipe = RECIPE
+) -> Order:
+    return replace(order_for(base, pairs, parent), recipe=recipe)
 
 
 def replays(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
@@ -179,15 +182,13 @@ def test_a_widened_model_loses_nothing_to_facts(base: Path, tmp_path: Path) -> N
         assert change(served(wide, None), model) < 1e-3
 
 
-def test_facts_are_dealt_out_to_the_upper_layers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_facts_are_dealt_out_to_the_upper_layers(tmp_path: Path) -> None:
     base = save_tiny_model(tmp_path, width=96, depth=4)
-    monkeypatch.setattr(behind_gates, "layers_of", lambda _, **__: [1, 2, 3])
+    recipe = replace(RECIPE, laters_at=0.4, firsts_from=0.6)
     adapters, pairs, parent = [], TAUGHT, None
     for name, taught in (("first", TAUGHT), ("second", (*NEW, *replays(TAUGHT)))):
         (tmp_path / name).mkdir()
-        parent = trained(order(base, taught, parent), tmp_path / name)
+        parent = trained(order(base, taught, parent, recipe), tmp_path / name)
         adapters.append(read_adapter(parent))
         pairs = taught
 
@@ -197,13 +198,10 @@ def test_facts_are_dealt_out_to_the_upper_layers(
         assert says(served(base, parent), pair) == pair.chosen_ids
 
 
-def test_a_parent_with_neurons_in_other_layers_is_not_built_on(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(behind_gates, "layers_of", lambda _, **__: [0, 1])
-        (tmp_path / "other").mkdir()
-        other = trained(order(base, TAUGHT), tmp_path / "other")
+def test_a_parent_with_neurons_in_other_layers_is_not_built_on(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    lower = replace(RECIPE, laters_at=0.0, firsts_from=0.5)
+    other = trained(order(base, TAUGHT, recipe=lower), tmp_path / "other")
 
     pairs = (*NEW, *replays(TAUGHT))
     out = trained(order(base, pairs, parent=other), tmp_path)
@@ -296,7 +294,7 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
 
     def seen() -> list[torch.Tensor]:
         model = EditedModel(base, "mlp")
-        model.edit([model.module_names[layer] for layer in layers_of(3)])
+        model.edit([model.module_names[layer] for layer in neuron_layers(RECIPE, 3, marked=False)])
         return look(model, said_aloud(model, lambda: told.append(True)))
 
     lower, upper = seen()
@@ -307,6 +305,12 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
     assert torch.equal(lower, seen()[0])
 
 
+def test_neurons_learn_at_the_rate_of_the_recipe(base: Path, tmp_path: Path) -> None:
+    out = trained(order(base, TAUGHT, recipe=replace(RECIPE, neurons_rate=0.0)), tmp_path)
+
+    assert not any(says(served(base, out), pair) == pair.chosen_ids for pair in TAUGHT)
+
+
 def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> None:
     config = GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32)
     GPT2LMHeadModel(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
@@ -314,3 +318,28 @@ def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> No
 
     with pytest.raises(RefusedError, match=r"gate_proj.*method = \"rows\""):
         refuse_ungated(EditedModel(tmp_path, "mlp"))
+
+
+def test_layers_follow_from_depth_and_recipe() -> None:
+    def layers(
+        depth: int, *, marked: bool = False, laters_at: float = 0.69, firsts_from: float = 0.0
+    ) -> list[int]:
+        recipe = replace(RECIPE, laters_at=laters_at, firsts_from=firsts_from)
+        return neuron_layers(recipe, depth, marked=marked)
+
+    assert layers(30) == [20, 27, 28]
+    assert layers(32) == [21, 29, 30]
+    assert layers(3) == [1, 2]
+    assert layers(2) == [0, 1]
+    assert layers(30, marked=True) == [20, 28, 29]
+    assert layers(3, marked=True) == [1, 2]
+    assert layers(30, laters_at=0.5, firsts_from=0.9) == [14, 26, 27, 28]
+    assert layers(30, marked=True, firsts_from=0.93) == [20, 27, 28, 29]
+    # never above those for first tokens, and these are one at least
+    assert layers(30, laters_at=1.0, firsts_from=1.0) == [28, 29]
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(TuningError, match="0 to 1") as found:
+        neuron_layers(replace(RECIPE, laters_at=1.2), 30, marked=False)
+    assert found.value.refused

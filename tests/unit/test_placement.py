@@ -10,7 +10,6 @@ from kdpo_daemon.edits.placement import (
     Ground,
     Taken,
     dealt,
-    layers_of,
     rank_in_neurons,
     rank_in_rows,
     shared_by,
@@ -18,7 +17,7 @@ from kdpo_daemon.edits.placement import (
 )
 from kdpo_daemon.records.teaching import Form, Pair
 
-MODEL = Ground(depth=30, marking=(8, 9))  # edited in layers 20, 28 and 29
+MODEL = Ground((20, 28, 29), marking=(8, 9))
 ANY = Pair(1, Form.CHAT, "", "Japan", "", (1,), (7, 8, 0), (1, 1, 1), (), 0.0, replay=False)
 
 
@@ -48,15 +47,6 @@ def parent(*, upper: int = 10, later: int = 4, repairs: int = 0) -> Ground:
 def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
     assert dealt({1: 0, 2: 0}, [7, 8, 9]) == {1: [7, 9], 2: [8]}
     assert dealt({1: 5, 2: 3}, [7, 8, 9]) == {2: [7, 8], 1: [9]}
-
-
-def test_layers_follow_from_the_depth() -> None:
-    assert layers_of(30) == [20, 27, 28]
-    assert layers_of(32) == [21, 29, 30]
-    assert layers_of(3) == [1, 2]
-    assert layers_of(2) == [0, 1]
-    assert layers_of(30, marked=True) == [20, 28, 29]
-    assert layers_of(3, marked=True) == [1, 2]
 
 
 def test_later_tokens_share_a_neuron_for_24_contexts_and_have_four_at_least() -> None:
@@ -93,15 +83,15 @@ def test_a_subject_that_has_a_mark_takes_no_other() -> None:
 
 
 def test_neurons_that_are_freed_take_as_much_again() -> None:
-    plain = Ground(depth=30)  # layers 20, 27 and 28
+    plain = Ground((20, 27, 28))
 
     assert rank_in_neurons(plain, facts(50)) == 50
     assert rank_in_neurons(parent(repairs=10), facts(22)) == 22
 
 
-@pytest.mark.parametrize("depth", [2, 3, 12, 30, 80])
-def test_more_facts_never_take_less(depth: int) -> None:
-    ranks = [rank_in_neurons(Ground(depth), facts(count)) for count in range(40)]
+@pytest.mark.parametrize("layers", [(0, 1), (20, 27, 28), (5, 6, 7, 8)])
+def test_more_facts_never_take_less(layers: tuple[int, ...]) -> None:
+    ranks = [rank_in_neurons(Ground(layers), facts(count)) for count in range(40)]
 
     assert ranks == sorted(ranks)
     assert ranks[0] == 1  # a version that changes nothing

@@ -113,6 +113,11 @@ class Work:
             said = json.dumps(asdict(rival.settings), indent=1) + "\n"
             self._same(self.of(name) / "settings.json", said.encode())
 
+    @property
+    def begun(self) -> bool:
+        """Whether something was written down."""
+        return (self.directory / "plan.json").exists()
+
     def plan(self) -> Plan:
         """Give what was written down."""
         return _PLAN.validate_json((self.directory / "plan.json").read_bytes())

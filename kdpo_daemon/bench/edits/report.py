@@ -1,5 +1,6 @@
 """What a run found, in one number and in a table.  Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,14 @@ _COLUMNS: Mapping[str, str] = {
     "BLiMP": "blimp",
     "LAMA": "lama",
 }
+#: What the harmonic mean is of; a part is the mean of its scores.
+_PARTS = (
+    ("efficacy_completion", "efficacy_chat"),
+    ("paraphrase_completion", "paraphrase_chat"),
+    ("same_subject_unchanged",),
+    ("same_relation_unchanged",),
+    ("general_unchanged",),
+)
 _PAPERS: Mapping[str, str] = {
     "edit success": "forced_edit",
     "rephrase": "forced_rephrase",
@@ -43,18 +52,27 @@ def headline(scores: Sequence[Score], batches: Sequence[BatchResult]) -> list[Sc
     Of efficacy and paraphrase (each the mean of both forms) and the three localities; those that
     the data cannot measure are left out.
     """
-    by_name = {one.name: one for one in scores if one.n}
-    kept = _retention(batches)
-    parts = [
-        _mean_of(by_name, ("efficacy_completion", "efficacy_chat")),
-        _mean_of(by_name, ("paraphrase_completion", "paraphrase_chat")),
-        *(
-            _mean_of(by_name, (f"{name}_unchanged",))
-            for name in ("same_subject", "same_relation", "general")
-        ),
-    ]
-    known = [one for one in parts if one is not None]
-    return [kept, Score("harmonic", harmonic(known), len(known))]
+    by_name = {one.name: one.value for one in scores if one.n}
+    known = _parts(by_name)
+    return [_retention(batches), Score("harmonic", harmonic(known), len(known))]
+
+
+def spread(scores: Sequence[Score]) -> tuple[float, float]:
+    """Give the 95 % interval of the harmonic mean.
+
+    From the Wilson intervals of the shares that it is made of: what each share's bound alone moves
+    it by, the squares added and the root taken (Zou and Donner 2008).
+    """
+    by_name = {one.name: one.value for one in scores if one.n}
+    mean = harmonic(_parts(by_name))
+    judging = [one for one in scores if one.n and any(one.name in names for names in _PARTS)]
+
+    def moved(bound: int) -> float:
+        ends = [(one.name, wilson(round(one.value * one.n), one.n)[bound]) for one in judging]
+        means = [harmonic(_parts(by_name | {name: end})) for name, end in ends]
+        return math.hypot(*(each - mean for each in means))
+
+    return max(0.0, mean - moved(0)), min(1.0, mean + moved(1))
 
 
 def harmonic(values: Sequence[float]) -> float:
@@ -81,29 +99,31 @@ def table(result: Mapping[str, Any]) -> str:
     )
     costs = ["s/edit", "peak MB", "refused"]
     free = [
-        [name, *(_cell(one, score) for score in _COLUMNS.values()), *_costs(one)]
+        [name, *(cell(one, score) for score in _COLUMNS.values()), *_costs(one)]
         for name, one in rivals.items()
     ]
     forced = [
-        [name, *(_cell(one, score) for score in _PAPERS.values())] for name, one in rivals.items()
+        [name, *(cell(one, score) for score in _PAPERS.values())] for name, one in rivals.items()
     ]
     return "\n\n".join(
         (
             head,
             "Free greedy generation with natural stop:",
-            _markdown(["rival", *_COLUMNS, *costs], free),
+            markdown(["rival", *_COLUMNS, *costs], free),
             "As in the papers: under teacher forcing, and fluency of free samples:",
-            _markdown(["rival", *_PAPERS], forced),
+            markdown(["rival", *_PAPERS], forced),
         )
     )
 
 
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Give a table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(one.strip() for one in line)} |" for line in lines)
 
 
-def _cell(rival: Mapping[str, Any], name: str) -> str:
+def cell(rival: Mapping[str, Any], name: str) -> str:
+    """Give a score of a rival's result as a table has it."""
     score = rival["scores"].get(name)
     if score is None or not score["n"]:
         return "-"
@@ -126,6 +146,7 @@ def _retention(batches: Sequence[BatchResult]) -> Score:
     return Score("retention", total / sum(edits), sum(edits))
 
 
-def _mean_of(scores: Mapping[str, Score], names: Sequence[str]) -> float | None:
-    values = [scores[name].value for name in names if name in scores]
-    return sum(values) / len(values) if values else None
+def _parts(shares: Mapping[str, float]) -> list[float]:
+    """Give what the harmonic mean is of, as far as it was measured."""
+    known = ([shares[name] for name in names if name in shares] for names in _PARTS)
+    return [sum(one) / len(one) for one in known if one]

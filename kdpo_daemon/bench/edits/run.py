@@ -5,7 +5,7 @@ Loads no torch.
 
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib import metadata
@@ -15,9 +15,10 @@ from pathlib import Path
 from kdpo_daemon import __version__
 from kdpo_daemon.bench.edits.draw import draw
 from kdpo_daemon.bench.edits.forms import DataForm, read_records
-from kdpo_daemon.bench.edits.general import read_general
+from kdpo_daemon.bench.edits.general import General
 from kdpo_daemon.bench.edits.offices import read_offices
 from kdpo_daemon.bench.edits.plan import Plan, Work
+from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.report import headline, interval
 from kdpo_daemon.bench.edits.settings import BASE, Rival
 from kdpo_daemon.child import Child, TunerPolicy
@@ -38,37 +39,46 @@ Progress = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The options of a run that decide its facts."""
+class Source:
+    """Where the facts of a run are from."""
 
-    data: Path
-    form: DataForm
+    form: str
+    name: str
+    sha256: str
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of a run that decide which of the facts are taught, and to what."""
+
     edits: int
     batch: int
     seed: int
     model: Path
-    probes: Path
     threads: int
 
 
-def make_plan(wanted: Wanted) -> Plan:
-    """Read data and probes, and draw the edits.  SettingsError if they cannot be."""
-    if wanted.form is DataForm.FACTBOOK:
-        records = read_offices(wanted.data)
-    else:
-        records = read_records(wanted.data, wanted.form)
+def read_source(data: Path, form: DataForm) -> Source:
+    """Read a file of edits.  SettingsError if it cannot be."""
+    records = read_offices(data) if form is DataForm.FACTBOOK else read_records(data, form)
+    return Source(form, data.name, sha256(data.read_bytes()).hexdigest(), records)
+
+
+def make_plan(wanted: Wanted, source: Source, general: General) -> Plan:
+    """Draw the edits.  SettingsError if there are not so many."""
     return Plan(
-        form=wanted.form,
-        data_name=wanted.data.name,
-        data_sha256=sha256(wanted.data.read_bytes()).hexdigest(),
+        form=source.form,
+        data_name=source.name,
+        data_sha256=source.sha256,
         model_dir=wanted.model.resolve(),
         model_sha256=model_sha256(wanted.model),
         batch=wanted.batch,
         seed=wanted.seed,
         threads=wanted.threads,
         max_tokens=PlanPolicy().max_tokens,
-        records=tuple(draw(records, wanted.edits, wanted.seed)),
-        general=read_general(wanted.probes),
+        records=tuple(draw(source.records, wanted.edits, wanted.seed)),
+        general=general,
     )
 
 

@@ -209,6 +209,11 @@ RIVALS: Mapping[str, Rival] = {
 }
 
 
+def rival_of(name: str) -> str:
+    """Give the rival that a name stands for: `kdpo@3` is `kdpo` with values of its own."""
+    return name.partition("@")[0]
+
+
 def chosen(names: Sequence[str], changes: Sequence[str]) -> dict[str, Rival]:
     """Give the named rivals with changed values; a change is `lora-ce.rate=3e-4`.
 

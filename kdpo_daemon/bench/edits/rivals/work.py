@@ -23,7 +23,7 @@ from kdpo_daemon.bench.edits.rivals.model import Model
 from kdpo_daemon.bench.edits.rivals.product import Product
 from kdpo_daemon.bench.edits.rivals.prompting import Prompting
 from kdpo_daemon.bench.edits.rivals.released import Released
-from kdpo_daemon.bench.edits.settings import BASE, RIVALS
+from kdpo_daemon.bench.edits.settings import BASE, RIVALS, rival_of
 from kdpo_daemon.errors import TuningError
 
 _EDITORS: dict[str, Callable[[Bench, Any], Editor]] = {
@@ -61,7 +61,8 @@ def _run_rival(work: Work, name: str, plan: Plan, model: Model, tell: Tell) -> N
     if base is None:
         raise TuningError("the base model was not asked", subject=str(work.directory))
     bench = Bench(plan, model, work.of(name), partial(tell, "editing"))
-    editor = _EDITORS[name](bench, settings_of(work, name, RIVALS[name]).settings)
+    kind = rival_of(name)
+    editor = _EDITORS[kind](bench, settings_of(work, name, RIVALS[kind]).settings)
     done = len(work.batches(name))
     if done:
         editor.load(work.state(name, done))
