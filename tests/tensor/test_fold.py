@@ -13,11 +13,12 @@ from kdpo_daemon import checkpoints
 from kdpo_daemon.edits.placement import Ground, rank_in_neurons
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.model_dir import Folded, folded_in, model_sha256, shape_of
-from kdpo_daemon.orders import neuron_layers, Recipe, (
+from kdpo_daemon.orders import (
     MANIFEST,
     Manifest,
     Recipe,
     TrainingScores,
+    neuron_layers,
     read_manifest,
     write_manifest,
 )
