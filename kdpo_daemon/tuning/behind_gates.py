@@ -47,8 +47,8 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     pairs: Sequence[Pair] = order.pairs
     marked: dict[str, Neurons] = {}
     if room:
-        pairs, decode = _some(order, before), decoder(order)
-        around = _near(around, pairs, decode, order.seed)
+        pairs, decode = lessons_among(order, before), decoder(order)
+        around = near_to(around, pairs, decode, order.seed)
         marked = _marked(model, room, pairs, around, before, decode)
     seen = look(model, [*around.read(), *around.texts])
     if before:
@@ -99,7 +99,7 @@ def _measured(model: EditedModel, around: Around, seed: int) -> list[Keepsake]:
     return heard(model, _sample(around.answers, _MEASURED, seed))
 
 
-def _some(order: Order, before: Planted | None) -> list[Pair]:
+def lessons_among(order: Order, before: Planted | None) -> list[Pair]:
     """Give the pairs to teach, with those about the same subjects, and some that are kept."""
     known = set(before.facts) if before else set()
     about = {pair.subject for pair in order.pairs if pair.fact_id not in known}
@@ -109,7 +109,7 @@ def _some(order: Order, before: Planted | None) -> list[Pair]:
     return [*(pair for pair in order.pairs if pair.subject in about), *kept]
 
 
-def _near(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) -> Around:
+def near_to(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) -> Around:
     """Give what names a subject of pairs, and a sample of what does not."""
     subjects = {pair.subject for pair in pairs}
 
@@ -117,11 +117,16 @@ def _near(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) -> A
         whole = decode(list(text))
         return any(one in whole for one in subjects)
 
-    close = [one for one in around.answers if near(one[0] + one[1])]
-    far = [one for one in around.answers if not near(one[0] + one[1])]
-    texts = [one for one in around.texts if near(one)]
-    rest = [one for one in around.texts if not near(one)]
-    return Around([*texts, *_sample(rest, _FAR_TEXTS, seed)], [*close, *_sample(far, _FAR, seed)])
+    texts: dict[bool, list[Ids]] = {True: [], False: []}
+    answers: dict[bool, list[tuple[Ids, Ids]]] = {True: [], False: []}
+    for text in around.texts:
+        texts[near(text)].append(text)
+    for asked, said in around.answers:
+        answers[near(asked + said)].append((asked, said))
+    return Around(
+        texts[True] + _sample(texts[False], _FAR_TEXTS, seed),
+        answers[True] + _sample(answers[False], _FAR, seed),
+    )
 
 
 def _marked(

@@ -31,7 +31,7 @@ from kdpo_daemon.orders import Method, Recipe
 from kdpo_daemon.records.adapters import Score
 from tests.bench.edits_model import save_edits, save_tiny_chat_model, tiny_plan
 
-DEEP = Shape(30, marked=True)
+DEEP = Shape(30, carrier=10)
 
 
 def scored(by: Callable[[Recipe], float]) -> Measure:
@@ -99,7 +99,7 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended() -> None:
 
 
 def test_shares_that_come_to_the_same_layers_are_tried_once() -> None:
-    shallow = Shape(4, marked=False)
+    shallow = Shape(4, carrier=None)
 
     found = search(Recipe(), shallow, 30, scored(lambda _: 0.5))
 
@@ -340,10 +340,12 @@ def test_a_plan_of_a_file_is_never_another(base: Path, tmp_path: Path) -> None:
 
 
 def test_the_shape_of_a_model_is_read_of_its_config(base: Path, tmp_path: Path) -> None:
-    assert shape(base) == Shape(3, marked=False)
+    assert shape(base) == Shape(3, carrier=None)
 
-    (tmp_path / "config.json").write_text('{"num_hidden_layers": 9, "kdpo_room": {}}', "utf-8")
-    assert shape(tmp_path) == Shape(9, marked=True)
+    config = '{"num_hidden_layers": 9, "kdpo_room": {"carrier": 3}}'
+    (tmp_path / "config.json").write_text(config, "utf-8")
+    assert shape(tmp_path) == Shape(9, carrier=3)
+    assert shape(tmp_path).marked
 
     (tmp_path / "config.json").write_text("{}", "utf-8")
     with pytest.raises(SettingsError, match="num_hidden_layers"):
