@@ -29,7 +29,7 @@ _STEADY = 5.0  #: how freely the threshold is chosen, against white noise
 
 
 def gated(tokens: Tokens, carried: slice, opens: float) -> Gated:
-    """Give each class a neuron.
+    """Give each class a neuron that opens for one subject.
 
     Args:
         tokens: with the classes.
@@ -38,41 +38,53 @@ def gated(tokens: Tokens, carried: slice, opens: float) -> Gated:
 
     """
     gates, ups = [], []
-    ground = _Ground(tokens, carried, opens)
+    code = slice(carried.start + 1, carried.stop)  # all marks have the same flag
+    ground = _Ground(tokens, code, carried, opens)
     for number in range(tokens.count):
         places, mark = tokens.of(number), ground.mark(number)
-        gate, strength = opened(tokens, places, ground.logits(number, mark), opens)
+        gate, strength = opened(tokens, places, ground.logits(number, mark, _HEARD), opens)
         gates.append(gate)
         ups.append(mark / ((places @ mark).square().mean().sqrt() * strength))
     return Gated(torch.stack(gates), torch.stack(ups))
 
 
+def after_any(tokens: Tokens, carried: slice, opens: float) -> Tensor:
+    """Give each class log-odds of gates for texts that have named any taught subject, (n, d)."""
+    flag = slice(carried.start, carried.start + 1)
+    ground = _Ground(tokens, flag, flag, opens)
+    marks = [ground.mark(number) for number in range(tokens.count)]
+    return torch.stack([ground.logits(number, mark, 0.0) for number, mark in enumerate(marks)])
+
+
 class _Ground:
     """What is alike for all classes."""
 
-    def __init__(self, tokens: Tokens, carried: slice, opens: float) -> None:
-        self._tokens, self._carried, self._opens = tokens, carried, opens
+    def __init__(self, tokens: Tokens, marks: slice, unread: slice, opens: float) -> None:
+        """Take where classes' marks are, and what the regression does not read."""
+        self._tokens, self._marks, self._opens = tokens, marks, opens
         self._steady = tokens.read @ tokens.steady
         plain, basis = tokens.read.clone(), tokens.white.clone()
-        plain[:, carried] = 0
-        basis[:, carried] = 0
-        #: all but the marks, as white noise, and what a threshold is made of
+        plain[:, unread] = 0
+        basis[:, unread] = 0
+        #: what is read, as white noise, and what a threshold is made of
         self._white = torch.cat([plain @ basis.T, _STEADY * self._steady[:, None]], dim=1)
         self._back = torch.cat([basis, _STEADY * tokens.steady[None]])
 
     def mark(self, number: int) -> Tensor:
         """The direction whose product with a class's mark is 1, (d,)."""
         mark = torch.zeros_like(self._tokens.steady)
-        code = slice(self._carried.start + 1, self._carried.stop)  # all marks have the same flag
-        mark[code] = self._tokens.of(number)[:, code].mean(0)
+        mark[self._marks] = self._tokens.of(number)[:, self._marks].mean(0)
         found: Tensor = mark / mark.square().sum().clamp_min(1e-12)
         return found
 
-    def logits(self, number: int, mark: Tensor) -> Tensor:
-        """The direction whose product with a token is its log-odds to be a class's place, (d,)."""
+    def logits(self, number: int, mark: Tensor, heard: float) -> Tensor:
+        """The direction whose product with a token is its log-odds to be a class's place, (d,).
+
+        What has less than the share `heard` of the class's mark needs not be shut out.
+        """
         tokens = self._tokens
         mine, like = tokens.owner == number, tokens.read @ mark
-        other = (like.abs() > _HEARD) & (like <= _LIKE) & ~mine
+        other = (like.abs() >= heard) & (like <= _LIKE) & ~mine
         found = self._told(mine, (like > _LIKE) & ~mine)
         lead, apart = self._white @ found - self._opens * self._steady, self._steady - like
         bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kdpo_daemon.edits.placement import SHARED, dealt, shared_by
 from kdpo_daemon.tuning import named
-from kdpo_daemon.tuning.gates import Gated, Tokens, gated
+from kdpo_daemon.tuning.gates import Gated, Tokens, behind, gated
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 
@@ -78,7 +78,11 @@ class _Places:
         others = torch.cat([seen, *self.before, *self.first.values()])
         tokens = _tokens(others, self.later, [facts])
         count = min(count, len(tokens.of(0)))
-        return Bed(gated(tokens, _LATER_OPENS, [count]), (SHARED,) * count)
+        owners = (SHARED,) * count
+        if self.carried is None:
+            return Bed(gated(tokens, _LATER_OPENS, [count]), owners)
+        logits = named.after_any(tokens, self.carried, _LATER_OPENS)
+        return Bed(behind(tokens, logits, _LATER_OPENS, [count]), owners)
 
 
 def _tokens(
