@@ -26,7 +26,7 @@ from kdpo_daemon.tuning.trainer import Step
 T = TypeVar("T")
 
 #: Answered prompts and texts looked at of those that name no subject that is taught, with marks.
-_FAR, _FAR_TEXTS = 96, 64
+_FAR, _FAR_TEXTS = 160, 96
 #: Pairs looked at of facts that are kept already, with marks.
 _AGAIN = 96
 #: Prompts to keep on which the change is measured at the end.

@@ -100,21 +100,14 @@ def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
 
 
 def gated(tokens: Tokens, threshold: float, counts: Sequence[int], ajar: float = _AJAR) -> Gated:
-    """Give each class its neurons, `counts[c]` of them behind one gate."""
-    return behind(tokens, tokens.logits(), threshold, counts, ajar)
-
-
-def behind(
-    tokens: Tokens, logits: Tensor, threshold: float, counts: Sequence[int], ajar: float = _AJAR
-) -> Gated:
-    """Give each class its neurons behind a gate of these log-odds, (n, d).
+    """Give each class its neurons, `counts[c]` of them behind one gate.
 
     A gate opens at its class's places, where log-odds pass the threshold.  Of the neurons behind
     it the first answers alike to all places, the others to the directions in which these differ
     most: together a linear map of that rank that is shut elsewhere.
     """
     gates, ups = [], []
-    for number, (row, count) in enumerate(zip(logits, counts, strict=True)):
+    for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
         places = tokens.of(number)
         gate, strength = opened(tokens, places, row, threshold, ajar)
         _, _, directions = torch.linalg.svd(

@@ -22,6 +22,7 @@ from kdpo_daemon.tuning.gates import Gated, Tokens, opened, regression
 _NEAR = 10.0  #: how much tokens with the mark weigh, against 1 of the fact's places
 _LIKE = 0.7  #: share of a place's mark from which on a token carries it
 _HEARD = 0.1  #: share of a place's mark that is as good as none
+_FAINT = 0.5  #: share of the mean mark up to which a place of the fact's is not heard
 _SHUT = 1.0  #: log-odds by which tokens without the mark miss the threshold
 _MOST = 60.0  #: of K
 _APART = 0.2  #: least difference of marks that K is made for
@@ -38,54 +39,53 @@ def gated(tokens: Tokens, carried: slice, opens: float) -> Gated:
 
     """
     gates, ups = [], []
-    code = slice(carried.start + 1, carried.stop)  # all marks have the same flag
-    ground = _Ground(tokens, code, carried, opens)
+    ground = _Ground(tokens, carried, opens)
     for number in range(tokens.count):
-        places, mark = tokens.of(number), ground.mark(number)
-        gate, strength = opened(tokens, places, ground.logits(number, mark, _HEARD), opens)
+        mark = ground.mark(number)
+        places = ground.clear(number, mark)
+        gate, strength = opened(tokens, places, ground.logits(number, mark), opens)
         gates.append(gate)
         ups.append(mark / ((places @ mark).square().mean().sqrt() * strength))
     return Gated(torch.stack(gates), torch.stack(ups))
 
 
-def after_any(tokens: Tokens, carried: slice, opens: float) -> Tensor:
-    """Give each class log-odds of gates for texts that have named any taught subject, (n, d)."""
-    flag = slice(carried.start, carried.start + 1)
-    ground = _Ground(tokens, flag, flag, opens)
-    marks = [ground.mark(number) for number in range(tokens.count)]
-    return torch.stack([ground.logits(number, mark, 0.0) for number, mark in enumerate(marks)])
-
-
 class _Ground:
     """What is alike for all classes."""
 
-    def __init__(self, tokens: Tokens, marks: slice, unread: slice, opens: float) -> None:
-        """Take where classes' marks are, and what the regression does not read."""
-        self._tokens, self._marks, self._opens = tokens, marks, opens
+    def __init__(self, tokens: Tokens, carried: slice, opens: float) -> None:
+        self._tokens, self._opens = tokens, opens
+        self._codes = slice(carried.start + 1, carried.stop)  # all marks have the same flag
         self._steady = tokens.read @ tokens.steady
         plain, basis = tokens.read.clone(), tokens.white.clone()
-        plain[:, unread] = 0
-        basis[:, unread] = 0
-        #: what is read, as white noise, and what a threshold is made of
+        plain[:, carried] = 0
+        basis[:, carried] = 0
+        #: all but the marks, as white noise, and what a threshold is made of
         self._white = torch.cat([plain @ basis.T, _STEADY * self._steady[:, None]], dim=1)
         self._back = torch.cat([basis, _STEADY * tokens.steady[None]])
 
     def mark(self, number: int) -> Tensor:
         """The direction whose product with a class's mark is 1, (d,)."""
         mark = torch.zeros_like(self._tokens.steady)
-        mark[self._marks] = self._tokens.of(number)[:, self._marks].mean(0)
+        mark[self._codes] = self._tokens.of(number)[:, self._codes].mean(0)
         found: Tensor = mark / mark.square().sum().clamp_min(1e-12)
         return found
 
-    def logits(self, number: int, mark: Tensor, heard: float) -> Tensor:
-        """The direction whose product with a token is its log-odds to be a class's place, (d,).
+    def clear(self, number: int, mark: Tensor) -> Tensor:
+        """The class's places that carry its mark, (P, d): at others nothing would be heard.
 
-        What has less than the share `heard` of the class's mark needs not be shut out.
+        A gate that had to open there, too, would open everywhere.
         """
+        places = self._tokens.of(number)
+        carries = places @ mark > _FAINT
+        return places[carries] if carries.any() else places
+
+    def logits(self, number: int, mark: Tensor) -> Tensor:
+        """The direction whose product with a token is its log-odds to be a class's place, (d,)."""
         tokens = self._tokens
-        mine, like = tokens.owner == number, tokens.read @ mark
-        other = (like.abs() >= heard) & (like <= _LIKE) & ~mine
-        found = self._told(mine, (like > _LIKE) & ~mine)
+        own, like = tokens.owner == number, tokens.read @ mark
+        mine = own & (like > _FAINT) if (own & (like > _FAINT)).any() else own
+        found = self._told(mine, (like > _LIKE) & ~own)
+        other = (like.abs() > _HEARD) & (like <= _LIKE) & ~own
         lead, apart = self._white @ found - self._opens * self._steady, self._steady - like
         bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)
         wanted = float(bold.max()) if len(bold) else 0.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kdpo_daemon.edits.placement import SHARED, dealt, shared_by
 from kdpo_daemon.tuning import named
-from kdpo_daemon.tuning.gates import Gated, Tokens, behind, gated
+from kdpo_daemon.tuning.gates import Gated, Tokens, gated
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 
@@ -76,13 +76,18 @@ class _Places:
     def bed_of_laters(self, seen: Tensor, facts: Sequence[int], count: int) -> Bed:
         """Give so many neurons to say later tokens of all these facts."""
         others = torch.cat([seen, *self.before, *self.first.values()])
-        tokens = _tokens(others, self.later, [facts])
+        tokens = _tokens(others, self._rivals(facts), [facts])
         count = min(count, len(tokens.of(0)))
-        owners = (SHARED,) * count
-        if self.carried is None:
-            return Bed(gated(tokens, _LATER_OPENS, [count]), owners)
-        logits = named.after_any(tokens, self.carried, _LATER_OPENS)
-        return Bed(behind(tokens, logits, _LATER_OPENS, [count]), owners)
+        return Bed(gated(tokens, _LATER_OPENS, [count]), (SHARED,) * count)
+
+    def _rivals(self, facts: Sequence[int]) -> dict[int, Tensor]:
+        """Give later tokens of these facts and of those that the gate must tell them from.
+
+        With marks there are no such: what earlier facts say next looks the same but for whom it is
+        said of.  A gate that had to tell them apart would open for whatever comes in handy, and
+        did so in ordinary text; where it opens for both, training keeps what was said.
+        """
+        return self.later if self.carried is None else {one: self.later[one] for one in facts}
 
 
 def _tokens(

@@ -124,6 +124,6 @@ def test_what_names_a_subject_is_looked_at_and_a_sample_of_the_rest() -> None:
     found = near_to(Around(texts, answers), about(1, "Land1"), decode, seed=3)
 
     assert found.texts[0] == (1, 2)
-    assert len(found.texts) == 1 + 64
+    assert len(found.texts) == 1 + 96
     assert found.answers[0] == ((2,), (1,))
-    assert len(found.answers) == 1 + 96
+    assert len(found.answers) == 1 + 160
