@@ -10,6 +10,7 @@ from kdpo_daemon.app import App, clock
 from kdpo_daemon.checkpoints import WEIGHTS, draft_of, publish
 from kdpo_daemon.edits.retention import RetentionPolicy
 from kdpo_daemon.errors import StoreError
+from kdpo_daemon.model_dir import model_sha256
 from kdpo_daemon.orders import Manifest, Recipe, TrainingScores
 from kdpo_daemon.records.adapters import Adapter
 from kdpo_daemon.records.serving import AuditEvent
@@ -32,7 +33,7 @@ def app(world: World) -> Iterator[App]:
     """A daemon that has served versions 0 to 3, one after the other."""
     app = world.app()
     for number in range(4):
-        made = published(world.home / "adapters", number)
+        made = published(world.home, number)
         with app.db.begin() as tx:
             deploy(tx, made)
         with app.writing():
@@ -41,13 +42,13 @@ def app(world: World) -> Iterator[App]:
     app.close()
 
 
-def published(adapters_dir: Path, number: int) -> Adapter:
-    final = adapters_dir / f"kdpo-{number:06d}"
+def published(home: Path, number: int) -> Adapter:
+    final = home / "adapters" / f"kdpo-{number:06d}"
     scores = TrainingScores(1, 1.0, 1.0, 0.0, rank=1, seconds=0.0)
     manifest = Manifest(
         adapter=final.name,
         base_name="model",
-        base_sha256="",
+        base_sha256=model_sha256(home / "model"),
         parent=None,
         order_sha256="",
         fact_ids=(),
