@@ -35,8 +35,10 @@ def fact_of(world: World, subject: str) -> Fact:
 def take_back(world: World, subject: str) -> None:
     number = fact_of(world, subject).id
     database = Database(world.url)
-    revoke.run(database, [number], WHO, WHY, clock)
-    database.dispose()
+    try:
+        revoke.run(database, [number], WHO, WHY, clock)
+    finally:
+        database.dispose()
 
 
 def wanted(world: World) -> str:
