@@ -1,6 +1,6 @@
 """What the model says by itself, against transformers' own generation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from kdpo_daemon.tuning.answers import Keepsake, answered
+from kdpo_daemon.tuning import said as said_module
+from kdpo_daemon.tuning.answers import Keepsake, answered, heard
 from kdpo_daemon.tuning.keys import Moments
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
+from kdpo_daemon.tuning.said import Said
 from tests.tiny_model import END, ids, save_tiny_model
 
 PROMPTS = [
@@ -124,3 +126,53 @@ def ending(model: EditedModel, token: int) -> Iterator[None]:
         yield
     finally:
         config.eos_token_id = END
+
+
+def ask(said: Said, model: EditedModel, prompts: Sequence[tuple[int, ...]]) -> list[Any]:
+    return said.answers(model, prompts, lambda _: None)
+
+
+def test_what_was_said_is_not_asked_again(
+    model: EditedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ask(Said(tmp_path, "a" * 64, TOKENS), model, PROMPTS[:2])
+    assert first == [tuple(one.said) for one in answer_all(model)[:2]]
+    texts = Said(tmp_path, "a" * 64, TOKENS).texts(model, lambda: None)
+    asked: list[tuple[int, ...]] = []
+
+    def note(_: object, prompts: Sequence[tuple[int, ...]], *others: Any) -> list[Any]:
+        asked.extend(prompts)
+        return answered(model, prompts, *others)
+
+    monkeypatch.setattr(said_module, "answered", note)
+    monkeypatch.setattr(said_module, "said_aloud", lambda *_: pytest.fail("it was said already"))
+    again = Said(tmp_path, "a" * 64, TOKENS)
+
+    assert ask(again, model, PROMPTS)[:2] == first
+    assert asked == PROMPTS[2:]
+    assert again.texts(model, lambda: None) == texts
+    ask(Said(tmp_path, "b" * 64, TOKENS), model, PROMPTS[:1])  # another base says its own
+    assert asked == [*PROMPTS[2:], PROMPTS[0]]
+
+
+def test_a_file_that_cannot_be_read_is_said_again(model: EditedModel, tmp_path: Path) -> None:
+    first = ask(Said(tmp_path, "a" * 64, TOKENS), model, PROMPTS)
+    (file,) = tmp_path.iterdir()
+    file.write_text('{"texts"', "utf-8")
+
+    assert ask(Said(tmp_path, "a" * 64, TOKENS), model, PROMPTS) == first
+
+
+def test_what_is_heard_along_an_answer_is_what_was_held_while_it_was_said(
+    model: EditedModel,
+) -> None:
+    said = answer_all(model)
+
+    found = heard(model, [(one.prompt, tuple(one.said)) for one in said])
+
+    for one, other in zip(found, said, strict=True):
+        assert (one.text, one.start) == (other.text, other.start)
+        assert torch.equal(torch.stack(one.ids)[:, 0], torch.stack(other.ids)[:, 0])
+        held = torch.stack(one.logprobs), torch.stack(other.logprobs)
+        assert torch.allclose(*held, atol=1e-5)
+        assert torch.allclose(torch.cat(one.lower), torch.cat(other.lower), atol=1e-5)

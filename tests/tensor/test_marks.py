@@ -15,6 +15,7 @@ from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.placing import _Places
 from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions
 from kdpo_daemon.tuning.widen import widen
@@ -197,6 +198,27 @@ def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() 
     for other in (text, near, neighbours):
         assert heard(by_mark, other) < 0.02
     assert not opening(by_mark.gates, by_mark.ups, torch.cat([text, unnamed])).any()
+
+
+def test_a_gate_for_later_tokens_is_not_told_from_what_earlier_batches_say_next() -> None:
+    rng = torch.Generator().manual_seed(0)
+
+    def some(count: int, said: float, flag: float, code: float) -> torch.Tensor:
+        read = torch.randn(count, 12, generator=rng)
+        read[:, 0] += said
+        read[:, 9:] = torch.tensor([3.0, flag, code])  # a threshold is made of the first
+        return read
+
+    text = some(2000, 0.0, 0.0, 0.0)
+    mine, earlier = some(30, 6.0, 1.0, 0.0), some(30, 6.0, 1.0, 1.0)
+    marked = _Places([], {1: some(3, 0.0, 1.0, 0.0)}, {1: mine, 2: earlier}, slice(10, 12))
+
+    def opened(places: _Places, read: torch.Tensor) -> float:
+        rows = places.bed_of_laters(text, [1], 1).gated
+        return float(opening(rows.gates, rows.ups, read).mean())
+
+    assert opened(marked, earlier) > 0.3 * opened(marked, mine)
+    assert opened(replace(marked, carried=None), earlier) < 0.1 * opened(marked, mine)
 
 
 def test_a_recipe_of_rows_edits_a_model_with_room_as_well(base: Path, tmp_path: Path) -> None:

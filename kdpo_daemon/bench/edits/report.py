@@ -14,7 +14,7 @@ _NO_SHARES = frozenset(
     | {"forced_portability", "fluency"}
 )
 #: heading -> score
-_COLUMNS: Mapping[str, str] = {
+COLUMNS: Mapping[str, str] = {
     "efficacy, completion": "efficacy_completion",
     "chat": "efficacy_chat",
     "paraphrase, completion": "paraphrase_completion",
@@ -99,7 +99,7 @@ def table(result: Mapping[str, Any]) -> str:
     )
     costs = ["s/edit", "peak MB", "refused"]
     free = [
-        [name, *(cell(one, score) for score in _COLUMNS.values()), *_costs(one)]
+        [name, *(cell(one, score) for score in COLUMNS.values()), *_costs(one)]
         for name, one in rivals.items()
     ]
     forced = [
@@ -109,7 +109,7 @@ def table(result: Mapping[str, Any]) -> str:
         (
             head,
             "Free greedy generation with natural stop:",
-            markdown(["rival", *_COLUMNS, *costs], free),
+            markdown(["rival", *COLUMNS, *costs], free),
             "As in the papers: under teacher forcing, and fluency of free samples:",
             markdown(["rival", *_PAPERS], forced),
         )

@@ -11,7 +11,7 @@ from kdpo_daemon.bench.edits import climb
 from kdpo_daemon.bench.edits.climb import Outcome, Try
 from kdpo_daemon.bench.edits.ledger import LEDGER
 from kdpo_daemon.bench.edits.plan import Plan, Work
-from kdpo_daemon.bench.edits.report import cell, headline, markdown, spread
+from kdpo_daemon.bench.edits.report import COLUMNS, cell, headline, markdown, spread
 from kdpo_daemon.bench.edits.run import Progress, result, run
 from kdpo_daemon.bench.edits.settings import RIVALS, Rival
 from kdpo_daemon.edits.gate import GatePolicy, broken
@@ -21,17 +21,9 @@ from kdpo_daemon.records.adapters import Score
 
 #: The rival that teaches nothing: its perplexity is what the tries' is compared with.
 _BASE = "none"
-_COLUMNS: Mapping[str, str] = {
-    "efficacy, completion": "efficacy_completion",
-    "chat": "efficacy_chat",
-    "paraphrase, completion": "paraphrase_completion",
-    "chat ": "paraphrase_chat",
-    "same subject": "same_subject_unchanged",
-    "same relation": "same_relation_unchanged",
-    "general": "general_unchanged",
-    "perplexity": "perplexity",
-    "harmonic mean": "harmonic",
-}
+#: Scores of the benchmark's table that do not choose a recipe.
+_BESIDE = frozenset({"retention", "old_answer", "blimp", "lama"})
+_COLUMNS = {heading: score for heading, score in COLUMNS.items() if score not in _BESIDE}
 
 #: Says how a recipe did; gets the recipes tried so far with it.
 Measure = Callable[[Sequence[Recipe]], Outcome]
