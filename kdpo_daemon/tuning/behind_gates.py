@@ -15,7 +15,14 @@ from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import gated, marks, neurons
 from kdpo_daemon.tuning.answers import Keepsake, heard
 from kdpo_daemon.tuning.checkpoint import Weights
-from kdpo_daemon.tuning.given import Decode, RefusedError, Tell, decoder, kept_prompts, parent_of
+from kdpo_daemon.tuning.given import (
+    Decode,
+    RefusedError,
+    Tell,
+    kept_prompts,
+    parent_of,
+    speech_of,
+)
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.room import Room, room_of
@@ -47,7 +54,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     pairs: Sequence[Pair] = order.pairs
     marked: dict[str, Neurons] = {}
     if room:
-        pairs, decode = lessons_among(order, before), decoder(order)
+        pairs, decode = lessons_among(order, before), speech_of(order).decode
         around = near_to(around, pairs, decode, order.seed)
         marked = _marked(model, room, pairs, around, before, decode)
     seen = look(model, [*around.read(), *around.texts])

@@ -17,11 +17,13 @@ from kdpo_daemon.orders import Order, Recipe
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.answers import Keepsake
+from kdpo_daemon.tuning.given import speech_of
+from kdpo_daemon.tuning.imagined import imagine
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.passages import REFRESH
-from kdpo_daemon.tuning.placing import Bed, placed
+from kdpo_daemon.tuning.placing import Bed, Marked, placed
 from kdpo_daemon.tuning.room import room_of
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
@@ -29,8 +31,8 @@ from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 _READ_RATE = 0.05
 #: Lead in nats over every other token to teach: phrasings never taught open a gate less wide.
 _LEAD = 6.0
-#: How wide gates of first tokens open in every other step where they read marks: phrasings never
-#: taught open them as little, and nothing else hears what is said so loud.
+#: How wide gates open in every other step where there are marks: phrasings never taught open them
+#: as little, and nothing else hears what is said so loud.
 _LESS_OPEN = 0.25
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
@@ -54,10 +56,9 @@ def learn(
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
     grown = dict(before.neurons) if before else {}
     if wanted:
-        room = room_of(model.model.config)
-        carried = room.carried if room else None
+        marked = _marked(model, lessons, wanted, order)
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
-        for index, bed in placed(model, lessons, seen, wanted, taken, carried).items():
+        for index, bed in placed(model, lessons, seen, wanted, taken, marked).items():
             name = _names(model)[index]
             made = _plant(model, index, seen[index], bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
@@ -74,6 +75,18 @@ def learn(
         if name in grown
     }
     return state, Planted(trained, tuple(sorted(facts)))
+
+
+def _marked(
+    model: EditedModel, lessons: Lessons, wanted: Sequence[int], order: Order
+) -> Marked | None:
+    """What marks tell of the wanted lessons' facts; None where there are none."""
+    room = room_of(model.model.config)
+    if room is None:
+        return None
+    facts = dict.fromkeys(lessons.pairs[i].fact_id for i in wanted)
+    found = imagine(model, lessons.pairs, facts, speech_of(order), order.seed)
+    return Marked(room.carried, found)
 
 
 def said(lessons: Lessons, margin: float) -> set[int]:
@@ -167,8 +180,8 @@ def _fit(
     lessons.look()  # since what was freed moves keys and values a little
     while step < recipe.steps and not all(lessons.learnt):
         step += 1
-        if marked:
-            model.openings[1:] = [_LESS_OPEN if step % 2 else 1.0] * (len(columns) - 1)
+        if marked and step % 2:
+            model.openings[:] = [_LESS_OPEN] * len(columns)
         if step % REFRESH == 0:
             lessons.look()
         optimizer.zero_grad()

@@ -99,8 +99,16 @@ def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
     return found.detach()
 
 
-def gated(tokens: Tokens, threshold: float, counts: Sequence[int], ajar: float = _AJAR) -> Gated:
+def gated(
+    tokens: Tokens,
+    threshold: float,
+    counts: Sequence[int],
+    ajar: float = _AJAR,
+    known: Tensor | float = 0.0,
+) -> Gated:
     """Give each class its neurons, `counts[c]` of them behind one gate.
+
+    `known`, (d,), is added to all log-odds: what is known without regression.
 
     A gate opens at its class's places, where log-odds pass the threshold.  Of the neurons behind
     it the first answers alike to all places, the others to the directions in which these differ
@@ -109,7 +117,7 @@ def gated(tokens: Tokens, threshold: float, counts: Sequence[int], ajar: float =
     gates, ups = [], []
     for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
         places = tokens.of(number)
-        gate, strength = opened(tokens, places, row, threshold, ajar)
+        gate, strength = opened(tokens, places, row + known, threshold, ajar)
         _, _, directions = torch.linalg.svd(
             (places - places.mean(0)) @ tokens.white.T, full_matrices=False
         )

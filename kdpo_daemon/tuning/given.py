@@ -1,11 +1,13 @@
 """What an order gives, as training takes it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from transformers import AutoTokenizer
 
 from kdpo_daemon.errors import TuningError
 from kdpo_daemon.orders import Method, Order
+from kdpo_daemon.records.teaching import Form, Prompt
 from kdpo_daemon.tuning.checkpoint import Weights, read_adapter
 
 Tell = Callable[[dict[str, object]], None]
@@ -20,14 +22,29 @@ class RefusedError(TuningError):
         self.fact_ids = tuple(fact_ids)
 
 
-def decoder(order: Order) -> Decode:
-    """Give what turns tokens to text."""
+@dataclass(frozen=True)
+class Speech:
+    """Between text and tokens."""
+
+    decode: Decode
+    ask: Callable[[Prompt], tuple[int, ...]]  #: up to where the answer begins
+
+
+def speech_of(order: Order) -> Speech:
+    """Read the base's tokenizer; without a chat template questions are asked as they stand."""
     tokenizer = AutoTokenizer.from_pretrained(order.base_dir, local_files_only=True)
 
     def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
-    return decode
+    def ask(prompt: Prompt) -> tuple[int, ...]:
+        if prompt.form is Form.COMPLETION or not tokenizer.chat_template:
+            return tuple(tokenizer(prompt.text).input_ids)
+        turns = [{"role": "user", "content": prompt.text}]
+        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        return tuple(tokenizer(text, add_special_tokens=False).input_ids)
+
+    return Speech(decode, ask)
 
 
 def parent_of(order: Order) -> Weights | None:

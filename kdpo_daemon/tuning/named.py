@@ -1,24 +1,31 @@
 """Gates of facts whose subjects have marks: who is asked about is known, what is asked is not.
 
 A token that carries the mark of a fact's subject is told from its places by a regression over
-such tokens alone: other questions about the subject, and what answers them.  Tokens that carry
-another subject's mark are shut out by it, whatever the regression makes of them: to the log-odds
-comes
+such tokens alone: other questions about the subject, and what answers them.  To its places come
+those that were imagined (`imagined`): what is told is the question, in whatever words.  Tokens
+that carry another subject's mark are shut out by it, whatever the regression makes of them: to
+the log-odds comes
 
-    K (m x / m m - 1),    m the code at the fact's places,
+    K (m x / m m - f x / f),    m the code and f the flag at the fact's places,
 
-with K as large as the boldest of those tokens wants it, unless the fact's own places would lose
-half of their lead by it: their marks differ a little in strength.  What carries no mark needs no
-K: behind the gate, too, the neuron reads the code, and where a text has named no taught subject it
-says exactly nothing.  Fitted in one regression over all tokens a gate would ask for every trait of
-its places that ordinary text lacks, and an untaught phrasing lacks some too (docs/editing.md).
+with K as large as the boldest of those tokens wants it.  All marks have the same flag, so that it
+says how strongly a token carries whatever it carries, and what carries the fact's own mark loses
+nothing, however faint the mark.  What carries no mark needs no K: behind the gate, too, the
+neuron reads the code, and where a text has named no taught subject it says exactly nothing.
+Fitted in one regression over all tokens a gate would ask for every trait of its places that
+ordinary text lacks, and an untaught phrasing lacks some too (docs/editing.md).
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kdpo_daemon.tuning.gates import Gated, Tokens, opened, regression
 
+#: How much places weigh that were imagined, against 1 of the fact's own.
+_OTHERS, _MOVED = 1.0, 3.0
 _NEAR = 10.0  #: how much tokens with the mark weigh, against 1 of the fact's places
 _LIKE = 0.7  #: share of a place's mark from which on a token carries it
 _HEARD = 0.1  #: share of a place's mark that is as good as none
@@ -29,17 +36,26 @@ _APART = 0.2  #: least difference of marks that K is made for
 _STEADY = 5.0  #: how freely the threshold is chosen, against white noise
 
 
-def gated(tokens: Tokens, carried: slice, opens: float) -> Gated:
+@dataclass(frozen=True)
+class Alike:
+    """What belongs to classes without being seen (`imagined`)."""
+
+    others: Sequence[Tensor]  #: of each class, its question asked of other subjects, (N, d)
+    moves: Tensor  #: what other words add to a place, (M, d)
+
+
+def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike) -> Gated:
     """Give each class a neuron that opens for one subject.
 
     Args:
         tokens: with the classes.
         carried: where marks are read.
         opens: the log-odds at which the gates open.
+        alike: what else they open for.
 
     """
     gates, ups = [], []
-    ground = _Ground(tokens, carried, opens)
+    ground = _Ground(tokens, carried, opens, alike)
     for number in range(tokens.count):
         mark = ground.mark(number)
         places = ground.clear(number, mark)
@@ -52,16 +68,15 @@ def gated(tokens: Tokens, carried: slice, opens: float) -> Gated:
 class _Ground:
     """What is alike for all classes."""
 
-    def __init__(self, tokens: Tokens, carried: slice, opens: float) -> None:
-        self._tokens, self._opens = tokens, opens
-        self._codes = slice(carried.start + 1, carried.stop)  # all marks have the same flag
+    def __init__(self, tokens: Tokens, carried: slice, opens: float, alike: Alike) -> None:
+        self._tokens, self._opens, self._alike = tokens, opens, alike
+        self._flag, self._codes = carried.start, slice(carried.start + 1, carried.stop)
         self._steady = tokens.read @ tokens.steady
-        plain, basis = tokens.read.clone(), tokens.white.clone()
-        plain[:, carried] = 0
+        basis = torch.cat([tokens.white, _STEADY * tokens.steady[None]])
         basis[:, carried] = 0
         #: all but the marks, as white noise, and what a threshold is made of
-        self._white = torch.cat([plain @ basis.T, _STEADY * self._steady[:, None]], dim=1)
-        self._back = torch.cat([basis, _STEADY * tokens.steady[None]])
+        self._back = basis
+        self._white = tokens.read @ basis.T
 
     def mark(self, number: int) -> Tensor:
         """The direction whose product with a class's mark is 1, (d,)."""
@@ -84,21 +99,29 @@ class _Ground:
         tokens = self._tokens
         own, like = tokens.owner == number, tokens.read @ mark
         mine = own & (like > _FAINT) if (own & (like > _FAINT)).any() else own
-        found = self._told(mine, (like > _LIKE) & ~own)
+        found = self._told(number, mine, (like > _LIKE) & ~own)
+        flag = torch.zeros_like(mark)
+        flag[self._flag] = 1 / tokens.read[mine, self._flag].mean()
         other = (like.abs() > _HEARD) & (like <= _LIKE) & ~own
-        lead, apart = self._white @ found - self._opens * self._steady, self._steady - like
+        lead, apart = self._white @ found - self._opens * self._steady, tokens.read @ (flag - mark)
         bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)
-        wanted = float(bold.max()) if len(bold) else 0.0
-        borne = float(lead[mine].mean() / (2 * apart[mine].max().clamp_min(1e-3)))
-        shut = max(0.0, min(wanted, borne, _MOST))
-        row: Tensor = found @ self._back + shut * (mark - tokens.steady)
+        shut = float(bold.max().clamp(0, _MOST)) if len(bold) else 0.0
+        row: Tensor = found @ self._back + shut * (mark - flag)
         return row
 
-    def _told(self, mine: Tensor, near: Tensor) -> Tensor:
+    def _told(self, number: int, mine: Tensor, near: Tensor) -> Tensor:
         """What tells a class's places from tokens with the same mark, in white coordinates."""
-        read = torch.cat([self._white[mine], self._white[near]])
-        is_mine = torch.arange(len(read)) < int(mine.sum())
-        signs = torch.where(is_mine, 1.0, -1.0)[:, None]
-        against = _NEAR / near.sum().clamp_min(1)
-        weights = torch.where(is_mine, 1 / mine.sum(), against)[:, None]
-        return regression(read, signs, weights)[0]
+        places = self._tokens.read[mine]
+        moves = self._alike.moves
+        moved = places.repeat(-(-len(moves) // len(places)), 1)[: len(moves)] + moves
+        others = self._alike.others[number]
+        groups = [
+            (self._white[mine], 1.0),
+            (others @ self._back.T, _OTHERS),
+            (moved @ self._back.T, _MOVED),
+            (self._white[near], -_NEAR),  # against
+        ]
+        read = torch.cat([one for one, _ in groups])
+        each = [torch.full((len(one), 1), weight / max(1, len(one))) for one, weight in groups]
+        weights = torch.cat(each)
+        return regression(read, weights.sign(), weights.abs())[0]

@@ -16,13 +16,24 @@ from torch import Tensor
 from kdpo_daemon.edits.placement import SHARED, dealt, shared_by
 from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.gates import Gated, Tokens, gated
+from kdpo_daemon.tuning.imagined import Imagined
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: The same for first tokens where marks tell the subject, and only the question is left to tell.
-_MARKED_OPENS = -1.5
+_MARKED_OPENS = -2.5
+#: Log-odds that the gate of later tokens takes from what carries no mark, where there are marks.
+_UNMARKED = 6.0
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What there is to go by where subjects have marks."""
+
+    carried: slice  #: where marks are read
+    imagined: Imagined  #: for the facts that are placed
 
 
 @dataclass(frozen=True)
@@ -39,14 +50,14 @@ def placed(
     seen: Sequence[Tensor],
     wanted: Sequence[int],
     taken: Sequence[Sequence[int]],
-    carried: slice | None = None,
+    marked: Marked | None = None,
 ) -> dict[int, Bed]:
     """Give the beds of the wanted lessons' facts, by the edited layer's number.
 
     `seen` is what each edited MLP reads over text that must not change, (N, d); `taken` are the
-    neurons of each that keep facts already; `carried` says where marks are read, if there are any.
+    neurons of each that keep facts already; `marked` is for a model with marks.
     """
-    places = _places(model, lessons, carried)
+    places = _places(model, lessons, marked)
     facts = list(dict.fromkeys(lessons.pairs[i].fact_id for i in wanted))
     count = shared_by(lessons.pairs[i] for i in wanted)
     found = {0: places[0].bed_of_laters(seen[0], facts, count)}
@@ -60,25 +71,39 @@ def placed(
 class _Places:
     """What an MLP reads along lessons; where answers are predicted, by fact, (P, d)."""
 
+    index: int  #: of the MLP among the edited ones
     before: list[Tensor]  #: of each lesson, before its answer
     first: dict[int, Tensor]
     later: dict[int, Tensor]
-    carried: slice | None
+    marked: Marked | None
 
     def bed_of_firsts(self, seen: Tensor, facts: Sequence[int]) -> Bed:
         """Give a neuron each to say these facts' first tokens."""
         others = torch.cat([seen, *self.before, *self.later.values()])
         tokens = _tokens(others, self.first, [[fact] for fact in facts])
-        if self.carried is None:
+        if self.marked is None:
             return Bed(gated(tokens, _FIRST_OPENS, [1] * len(facts)), tuple(facts))
-        return Bed(named.gated(tokens, self.carried, _MARKED_OPENS), tuple(facts))
+        found = self.marked.imagined
+        asked = [found.others[fact][self.index] for fact in facts]
+        alike = named.Alike(asked, found.moves[self.index])
+        return Bed(named.gated(tokens, self.marked.carried, _MARKED_OPENS, alike), tuple(facts))
 
     def bed_of_laters(self, seen: Tensor, facts: Sequence[int], count: int) -> Bed:
         """Give so many neurons to say later tokens of all these facts."""
         others = torch.cat([seen, *self.before, *self.first.values()])
         tokens = _tokens(others, self._rivals(facts), [facts])
         count = min(count, len(tokens.of(0)))
-        return Bed(gated(tokens, _LATER_OPENS, [count]), (SHARED,) * count)
+        made = gated(tokens, _LATER_OPENS, [count], known=self._unmarked(tokens))
+        return Bed(made, (SHARED,) * count)
+
+    def _unmarked(self, tokens: Tokens) -> Tensor | float:
+        """What shuts a gate where no mark is: of the second batch's it opened in ordinary text."""
+        if self.marked is None:
+            return 0.0
+        place = self.marked.carried.start  # of the flag, which all marks have
+        flag = torch.zeros_like(tokens.steady)
+        flag[place] = 1 / tokens.of(0)[:, place].mean()
+        return _UNMARKED * (flag - tokens.steady)
 
     def _rivals(self, facts: Sequence[int]) -> dict[int, Tensor]:
         """Give later tokens of these facts and of those that the gate must tell them from.
@@ -87,7 +112,7 @@ class _Places:
         said of.  A gate that had to tell them apart would open for whatever comes in handy, and
         did so in ordinary text; where it opens for both, training keeps what was said.
         """
-        return self.later if self.carried is None else {one: self.later[one] for one in facts}
+        return self.later if self.marked is None else {one: self.later[one] for one in facts}
 
 
 def _tokens(
@@ -99,7 +124,7 @@ def _tokens(
     return Tokens(others, places, [one for fact, one in by_fact.items() if fact not in mine])
 
 
-def _places(model: EditedModel, lessons: Lessons, carried: slice | None) -> list[_Places]:
+def _places(model: EditedModel, lessons: Lessons, marked: Marked | None) -> list[_Places]:
     """Give what each edited MLP reads along the lessons."""
     passages, facts = lessons.passages, [pair.fact_id for pair in lessons.pairs]
     before: list[list[Tensor]] = [[] for _ in model.edited]
@@ -115,8 +140,8 @@ def _places(model: EditedModel, lessons: Lessons, carried: slice | None) -> list
                 first[layer][facts[index]].append(read[start : start + 1])
                 later[layer][facts[index]].append(read[start + 1 :])
     return [
-        _Places(b, _joined(f), _joined(n), carried)
-        for b, f, n in zip(before, first, later, strict=True)
+        _Places(index, b, _joined(f), _joined(n), marked)
+        for index, (b, f, n) in enumerate(zip(before, first, later, strict=True))
     ]
 
 

@@ -12,7 +12,7 @@ from kdpo_daemon.orders import Method, Order, Recipe, TrainingScores, read_order
 from kdpo_daemon.tuning import behind_gates, keys
 from kdpo_daemon.tuning.answers import answered
 from kdpo_daemon.tuning.checkpoint import Weights, idle, write_adapter, write_scores
-from kdpo_daemon.tuning.given import RefusedError, Tell, decoder, kept_prompts, parent_of
+from kdpo_daemon.tuning.given import RefusedError, Tell, kept_prompts, parent_of, speech_of
 from kdpo_daemon.tuning.keys import Slot
 from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
@@ -96,7 +96,7 @@ def _prepare(order: Order) -> None:
 
 def _refuse_lost(order: Order) -> None:
     """Refuse the facts whose subject does not stand in the prompts that teach it."""
-    decode = decoder(order)
+    decode = speech_of(order).decode
     lost = {
         pair.fact_id: pair.subject
         for pair in order.pairs

@@ -13,9 +13,10 @@ from kdpo_daemon.orders import Method, Recipe
 from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
+from kdpo_daemon.tuning.imagined import Imagined
 from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.placing import _Places
+from kdpo_daemon.tuning.placing import Marked, _Places
 from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions
 from kdpo_daemon.tuning.widen import widen
@@ -193,11 +194,50 @@ def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() 
     def heard(rows: Gated, read: torch.Tensor) -> float:
         return float((opening(rows.gates, rows.ups, read)[:, 0] > 0.3).float().mean())
 
-    by_mark = named.gated(tokens, carried, -1.0)
+    by_mark = named.gated(tokens, carried, -1.0, nothing(8))
     assert heard(by_mark, untaught) > 0.9
     for other in (text, near, neighbours):
         assert heard(by_mark, other) < 0.02
     assert not opening(by_mark.gates, by_mark.ups, torch.cat([text, unnamed])).any()
+
+
+def nothing(width: int) -> named.Alike:
+    """Nothing is imagined."""
+    return named.Alike([torch.zeros(0, width)], torch.zeros(0, width))
+
+
+def test_a_gate_opens_for_the_question_in_words_and_marks_that_it_has_not_seen() -> None:
+    rng = torch.Generator().manual_seed(1)
+
+    def some(count: int, asked: float, words: float, flag: float, code: float) -> torch.Tensor:
+        read = torch.randn(count, 12, generator=rng)
+        read[:, 0] += asked
+        read[:, 1] += words
+        read[:, 9:] = torch.tensor([3.0, flag, code])  # a threshold is made of the first
+        return read
+
+    carried = slice(10, 12)
+    near = some(300, 0.0, 0.0, 1.0, 1.0)
+    neighbours = some(300, 5.0, 5.0, 1.0, -0.4)
+    tokens = Tokens(
+        torch.cat([some(3000, 0.0, 0.0, 0.0, 0.0), near, neighbours]),
+        [some(2, 5.0, 5.0, 1.0, 1.0)],
+    )
+    moves = torch.zeros(40, 12)
+    moves[:, 1] = 5 * torch.randn(40, generator=rng)
+    alike = named.Alike([some(16, 5.0, 5.0, 1.0, -0.4)], moves)
+    gates = named.gated(tokens, carried, -1.0, alike)
+    plain = named.gated(tokens, carried, -1.0, nothing(12))
+
+    def heard(rows: Gated, read: torch.Tensor) -> float:
+        return float((opening(rows.gates, rows.ups, read)[:, 0].abs() > 0.2).float().mean())
+
+    reworded = some(200, 5.0, -3.0, 1.0, 1.0)
+    assert heard(gates, reworded) > heard(plain, reworded) + 0.3
+    faint = some(200, 5.0, 5.0, 0.6, 0.6)
+    assert heard(gates, faint) > 0.9
+    for other in (near, neighbours):
+        assert heard(gates, other) < 0.03
 
 
 def test_a_gate_for_later_tokens_is_not_told_from_what_earlier_batches_say_next() -> None:
@@ -211,14 +251,15 @@ def test_a_gate_for_later_tokens_is_not_told_from_what_earlier_batches_say_next(
 
     text = some(2000, 0.0, 0.0, 0.0)
     mine, earlier = some(30, 6.0, 1.0, 0.0), some(30, 6.0, 1.0, 1.0)
-    marked = _Places([], {1: some(3, 0.0, 1.0, 0.0)}, {1: mine, 2: earlier}, slice(10, 12))
+    marks = Marked(slice(10, 12), Imagined({}, []))
+    marked = _Places(0, [], {1: some(3, 0.0, 1.0, 0.0)}, {1: mine, 2: earlier}, marks)
 
     def opened(places: _Places, read: torch.Tensor) -> float:
         rows = places.bed_of_laters(text, [1], 1).gated
         return float(opening(rows.gates, rows.ups, read).mean())
 
     assert opened(marked, earlier) > 0.3 * opened(marked, mine)
-    assert opened(replace(marked, carried=None), earlier) < 0.1 * opened(marked, mine)
+    assert opened(replace(marked, marked=None), earlier) < 0.1 * opened(marked, mine)
 
 
 def test_a_recipe_of_rows_edits_a_model_with_room_as_well(base: Path, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from random import Random
 
 from kdpo_daemon.bench.edits.forms import ASKED
-from kdpo_daemon.bench.edits.records import Question, Record, by_turns
+from kdpo_daemon.bench.edits.records import Question, Record, both_forms, by_turns
 from kdpo_daemon.edits.scores import normalise
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.records.teaching import Form, Prompt
+from kdpo_daemon.records.teaching import Prompt
 
 #: Prompts to be left alone that a record brings, at most, where its form gives none.
 _KEEP = 4
@@ -103,10 +103,7 @@ def _own(record: Record) -> set[str]:
 
 def _keep(record: Record, same: Sequence[str]) -> tuple[Prompt, ...]:
     """Ask what the subject is, and the same question about subjects that judge nothing."""
-    about = (
-        Prompt(Form.COMPLETION, f"{record.subject} is"),
-        Prompt(Form.CHAT, f"Tell me about {record.subject}."),
-    )
+    about = (*both_forms(f"{record.subject} is"), *both_forms(f"Tell me about {record.subject}."))
     near = [one.prompt for one in by_turns([(text, ()) for text in same], record.number, _KEEP)]
     return (*about, *near)
 

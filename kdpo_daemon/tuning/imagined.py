@@ -1,0 +1,135 @@
+"""Places of a fact that nobody has seen: the same asked of others, and in other words.
+
+A fact that is taught in one phrasing shows a gate two places, one in each form, and a regression
+takes every trait of theirs for the question.  Two things tell what belongs to it: the same prompts
+with other subjects put in, since marks say who is asked about and the gate need not; and how
+places move when the shipped relations are asked about in other words, which differs little from
+one question to the next.
+"""
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from kdpo_daemon import packs
+from kdpo_daemon.facts.relations import read_pack, taught
+from kdpo_daemon.records.teaching import Pair, Prompt
+from kdpo_daemon.tuning.given import Decode, Speech
+from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.packing import batches, rows
+from kdpo_daemon.tuning.seen import Ids
+from kdpo_daemon.tuning.tokens import mentions
+
+_OTHERS = 16  #: prompts of a fact with another subject put in
+_TOKENS = 2048  #: looked at in one pass
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """What the edited MLPs read there, (N, d) per MLP."""
+
+    others: dict[int, list[Tensor]]  #: by fact, where its question is asked of other subjects
+    moves: list[Tensor]  #: what other words add to a place
+
+
+def imagine(
+    model: EditedModel,
+    pairs: Sequence[Pair],
+    facts: Collection[int],
+    speech: Speech,
+    seed: int,
+) -> Imagined:
+    """Look at what was not taught; the model wears its marks.
+
+    Args:
+        model: what looks.
+        pairs: those of the facts, and others whose subjects are put in.
+        facts: whose places are wanted.
+        speech: of the order.
+        seed: of the choice of other subjects.
+
+    """
+    asked = asked_of_others(pairs, facts, speech.decode, seed)
+    read = ends(model, [prompt for _, prompt in asked])
+    owners = torch.tensor([fact for fact, _ in asked])
+    others = {fact: [one[owners == fact] for one in read] for fact in facts}
+    return Imagined(others, moves(model, speech.ask))
+
+
+def asked_of_others(
+    pairs: Sequence[Pair], facts: Collection[int], decode: Decode, seed: int
+) -> list[tuple[int, Ids]]:
+    """Give prompts of facts with other pairs' subjects in place of their own."""
+    rng = random.Random(seed)  # noqa: S311 - a choice of prompts, not a secret
+    words: dict[str, Ids] = {}
+    for pair in pairs:
+        for begin, end in _spans(pair, decode):
+            words.setdefault(pair.subject, pair.prompt_ids[begin:end])
+    found: list[tuple[int, Ids]] = []
+    for fact in facts:
+        mine = [pair for pair in pairs if pair.fact_id == fact]
+        both = [
+            (one, said) for one in mine for whose, said in words.items() if whose != one.subject
+        ]
+        for pair, said in rng.sample(both, min(_OTHERS, len(both))):
+            found.append((fact, _put(pair.prompt_ids, _spans(pair, decode), said)))
+    return found
+
+
+def moves(model: EditedModel, ask: Callable[[Prompt], Ids]) -> list[Tensor]:
+    """Give what a question in other words adds to where its answer begins, (N, d) per MLP.
+
+    Of the shipped relations, each asked of a subject in all of its training phrasings: how each
+    differs from their mean, as far as a phrasing differs from another one.
+    """
+    pack = read_pack([packs.text(name) for name in packs.RELATIONS])
+    groups = []
+    for relation in pack.relations.values():
+        subject = pack.subject_types[relation.subject_type].keep_subjects[0]
+        prompts = sorted(taught(relation, subject, ""), key=lambda one: one.form)
+        groups += [list(some) for _, some in groupby(prompts, lambda one: one.form)]
+    read = ends(model, [ask(prompt) for some in groups for prompt in some])
+    return [
+        torch.cat([_apart(some) for some in torch.split(one, [len(some) for some in groups])])
+        for one in read
+    ]
+
+
+def ends(model: EditedModel, texts: Sequence[Ids]) -> list[Tensor]:
+    """Give what the edited MLPs read at texts' last tokens, (N, d) per MLP."""
+    found: list[list[Tensor]] = [[torch.empty(0)] * len(texts) for _ in model.edited]
+    for group in batches(texts, _TOKENS):
+        batch = rows([texts[i] for i in group])
+        for layer, one in enumerate(model.inputs(batch, model.lower(batch))):
+            for number, index in enumerate(group):
+                found[layer][index] = batch.of(one, number, len(texts[index]))[-1].cpu()
+    empty = torch.zeros(0, int(model.model.config.hidden_size))
+    return [torch.stack(one) if one else empty for one in found]
+
+
+def _apart(places: Tensor) -> Tensor:
+    """Differences from the mean, as large as between two: the mean holds a share of each."""
+    count = len(places)
+    apart: Tensor = (places - places.mean(0)) * (count / max(1, count - 1)) ** 0.5
+    return apart
+
+
+def _spans(pair: Pair, decode: Decode) -> list[tuple[int, int]]:
+    """Where a prompt names its subject: first token, and the one after the last."""
+    ids = list(pair.prompt_ids)
+    lasts = mentions(ids, pair.subject, decode)
+    return [(_begin(ids, last, pair.subject, decode), last + 1) for last in lasts]
+
+
+def _begin(ids: list[int], last: int, subject: str, decode: Decode) -> int:
+    return next(at for at in range(last, -1, -1) if subject in decode(ids[at : last + 1]))
+
+
+def _put(prompt: Ids, spans: Sequence[tuple[int, int]], said: Ids) -> Ids:
+    for begin, end in reversed(spans):
+        prompt = (*prompt[:begin], *said, *prompt[end:])
+    return prompt

@@ -1,0 +1,94 @@
+"""Places that nobody has seen: the same question about others, and in other words."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from kdpo_daemon.records.teaching import Form, Pair, Prompt
+from kdpo_daemon.tuning.imagined import asked_of_others, ends, moves
+from kdpo_daemon.tuning.model import EditedModel
+from tests.tiny_model import pairs_of, save_tiny_model
+
+WORDS = ["who", "rules", "Ar", "land", "Bo", "Cy", "pria", "?", "and"]
+
+
+def decode(ids: list[int]) -> str:
+    return "".join(f" {WORDS[i]}" if WORDS[i] not in ("land", "pria") else WORDS[i] for i in ids)
+
+
+def pair(fact_id: int, subject: str, *prompt: str) -> Pair:
+    ids = tuple(map(WORDS.index, prompt))
+    return replace(pairs_of(fact_id, "Arland", "Ann")[0], subject=subject, prompt_ids=ids)
+
+
+def test_the_same_is_asked_of_other_subjects() -> None:
+    pairs = [
+        pair(1, "Arland", "who", "rules", "Ar", "land", "?"),
+        pair(2, "Bo", "rules", "Bo", "who"),
+        pair(3, "Cypria", "Cy", "pria", "and", "Cy", "pria", "?"),
+    ]
+
+    found = asked_of_others(pairs, [1, 3], decode, seed=0)
+
+    assert {(fact, decode(list(ids)).strip()) for fact, ids in found} == {
+        (1, "who rules Bo ?"),
+        (1, "who rules Cypria ?"),
+        (3, "Bo and Bo ?"),
+        (3, "Arland and Arland ?"),
+    }
+    assert asked_of_others(pairs[:1], [1], decode, seed=0) == []
+
+
+def test_as_many_others_are_asked_as_a_gate_needs() -> None:
+    pairs = [pair(n, subject, "who", subject) for n, subject in enumerate(["Ar", "Bo", "Cy"], 1)]
+    many = [
+        replace(one, prompt_ids=(*one.prompt_ids, *[0] * n)) for one in pairs for n in range(9)
+    ]
+
+    found = asked_of_others(many, [2], decode, seed=4)
+
+    assert len(found) == 16
+    assert found == asked_of_others(many, [2], decode, seed=4)
+    assert found != asked_of_others(many, [2], decode, seed=5)
+
+
+def test_a_move_is_what_one_phrasing_differs_from_another_by(tmp_path: Path) -> None:
+    model = EditedModel(save_tiny_model(tmp_path), "mlp")
+    model.edit(model.module_names[-2:])
+    asked: list[Prompt] = []
+
+    def ask(prompt: Prompt) -> tuple[int, ...]:
+        asked.append(prompt)
+        # the model reads one of two texts, whatever the relation and the subject
+        return (3, 4, 5) if len(asked) % 2 else (6, 7)
+
+    found = moves(model, ask)
+
+    one, other = (torch.cat([x, y]) for x, y in zip(*_ends(model), strict=True))
+    assert len(found) == 2
+    for moved, places in zip(found, (one, other), strict=True):
+        assert moved.shape == (len(asked), places.shape[1])
+        apart = (places[0] - places[1]).norm()
+        # among n phrasings that are two by turns each is as far from the mean as two are apart,
+        # or a little farther from it than from itself
+        assert (moved.norm(dim=1) < apart).all()
+        assert (moved.norm(dim=1) > apart / 3).all()
+    assert {prompt.form for prompt in asked} == set(Form)
+    assert not any("{" in prompt.text for prompt in asked)
+
+
+def _ends(model: EditedModel) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    return ends(model, [(3, 4, 5)]), ends(model, [(6, 7)])
+
+
+def test_the_last_token_is_what_is_read(tmp_path: Path) -> None:
+    model = EditedModel(save_tiny_model(tmp_path), "mlp")
+    model.edit(model.module_names[-1:])
+
+    alone = ends(model, [(3, 4, 5)])[0]
+    among = ends(model, [(9, 9), (3, 4, 5), (3, 4)])[0]
+
+    assert torch.allclose(alone[0], among[1], atol=1e-5)
+    assert not torch.allclose(among[1], among[2], atol=1e-3)
+    assert ends(model, [])[0].shape == (0, alone.shape[1])
