@@ -27,7 +27,7 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.said import Said
-from kdpo_daemon.tuning.seen import Around, Ids, look
+from kdpo_daemon.tuning.seen import Around, Ids, Seen, look
 from kdpo_daemon.tuning.trainer import Step
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
         pairs, decode = lessons_among(order, before), speech_of(order).decode
         around = near_to(around, pairs, decode, order.seed)
         marked = _marked(model, room, pairs, around, before, decode)
-    seen = look(model, [*around.read(), *around.texts])
+    seen = Seen(look(model, around.texts), look(model, around.read()))
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, pairs, recipe)

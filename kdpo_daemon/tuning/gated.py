@@ -25,6 +25,7 @@ from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.passages import REFRESH
 from kdpo_daemon.tuning.placing import Bed, Marked, placed
 from kdpo_daemon.tuning.room import room_of
+from kdpo_daemon.tuning.seen import Seen
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
 #: Adam's step size for what neurons of later tokens read, as a share of its root mean square.
@@ -43,14 +44,14 @@ def learn(
     model: EditedModel,
     order: Order,
     lessons: Lessons,
-    seen: Sequence[Tensor],
+    seen: Seen,
     before: Planted | None,
     on_step: Callable[[Step], None],
 ) -> tuple[Step, Planted]:
     """Teach what `before` does not keep and the model does not say; it wears `before` already.
 
     `lessons` are the order's, on that model; the reference stays what it was for them.  `seen` is
-    what each edited MLP reads over text that must not change, (N, d).
+    what must not change.
     """
     known = (set(before.facts) if before else set()) | said(lessons, order.recipe.margin)
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
@@ -60,7 +61,7 @@ def learn(
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
         for index, bed in placed(model, lessons, seen, wanted, taken, marked).items():
             name = _names(model)[index]
-            made = _plant(model, index, seen[index], bed, taken[index])
+            made = _plant(model, index, seen.of(index), bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     kept = any(len(rows) for rows in model.rows)
     state = _fit(model, lessons, order, on_step) if kept else state_of(0, 0.0, 0.0, lessons)

@@ -4,7 +4,8 @@ A fact that is taught in one phrasing shows a gate two places, one in each form,
 takes every trait of theirs for the question.  Two things tell what belongs to it: the same prompts
 with other subjects put in, since marks say who is asked about and the gate need not; and how
 places move when the shipped relations are asked about in other words, which differs little from
-one question to the next.
+one question to the next.  And a third tells what does not belong to it: ordinary text as it reads
+once a subject was named.
 """
 
 import random
@@ -25,6 +26,8 @@ from kdpo_daemon.tuning.seen import Ids
 from kdpo_daemon.tuning.tokens import mentions
 
 _OTHERS = 16  #: prompts of a fact with another subject put in
+_EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
+_FAINT = 0.1  #: share of a flag that is as good as none
 _TOKENS = 2048  #: looked at in one pass
 
 
@@ -97,6 +100,25 @@ def moves(model: EditedModel, ask: Callable[[Prompt], Ids]) -> list[Tensor]:
         torch.cat([_apart(some) for some in torch.split(one, [len(some) for some in groups])])
         for one in read
     ]
+
+
+def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor:
+    """Give ordinary text as it reads after a subject was named, (M, d).
+
+    Marks are put into tokens that carry none, by turns: a gate that has not seen such text opens
+    in it, long after a subject was named, or was taken to be.
+
+    Args:
+        text: (N, d).
+        places: (P, d) of each fact, which carry its subject's mark.
+        carried: where marks are read.
+
+    """
+    marks = torch.stack([one[:, carried].mean(0) for one in places])
+    free = text[text[:, carried.start].abs() < _FAINT * marks[:, 0].mean().abs()]
+    found = free[::_EVERY].clone()
+    found[:, carried] = marks[torch.arange(len(found)) % len(marks)]
+    return found
 
 
 def ends(model: EditedModel, texts: Sequence[Ids]) -> list[Tensor]:

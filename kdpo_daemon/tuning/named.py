@@ -101,7 +101,7 @@ class _Ground:
         mine = own & (like > _FAINT) if (own & (like > _FAINT)).any() else own
         found = self._told(number, mine, (like > _LIKE) & ~own)
         flag = torch.zeros_like(mark)
-        flag[self._flag] = 1 / tokens.read[mine, self._flag].mean()
+        flag[self._flag] = 1 / tokens.read[mine, self._flag].mean().clamp_min(1e-3)
         other = (like.abs() > _HEARD) & (like <= _LIKE) & ~own
         lead, apart = self._white @ found - self._opens * self._steady, tokens.read @ (flag - mark)
         bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)

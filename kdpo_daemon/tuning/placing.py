@@ -16,9 +16,10 @@ from torch import Tensor
 from kdpo_daemon.edits.placement import SHARED, dealt, shared_by
 from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.gates import Gated, Tokens, gated
-from kdpo_daemon.tuning.imagined import Imagined
+from kdpo_daemon.tuning.imagined import Imagined, in_passing
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.seen import Seen
 
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
@@ -47,23 +48,23 @@ class Bed:
 def placed(
     model: EditedModel,
     lessons: Lessons,
-    seen: Sequence[Tensor],
+    seen: Seen,
     wanted: Sequence[int],
     taken: Sequence[Sequence[int]],
     marked: Marked | None = None,
 ) -> dict[int, Bed]:
     """Give the beds of the wanted lessons' facts, by the edited layer's number.
 
-    `seen` is what each edited MLP reads over text that must not change, (N, d); `taken` are the
-    neurons of each that keep facts already; `marked` is for a model with marks.
+    `seen` is what must not change; `taken` are the neurons of each MLP that keep facts already;
+    `marked` is for a model with marks.
     """
-    places = _places(model, lessons, marked)
+    places = _places(model, lessons, seen, marked)
     facts = list(dict.fromkeys(lessons.pairs[i].fact_id for i in wanted))
     count = shared_by(lessons.pairs[i] for i in wanted)
-    found = {0: places[0].bed_of_laters(seen[0], facts, count)}
+    found = {0: places[0].bed_of_laters(facts, count)}
     upper = {index: len(one) for index, one in enumerate(taken) if index}
     for index, some in dealt(upper, facts).items():
-        found[index] = places[index].bed_of_firsts(seen[index], some)
+        found[index] = places[index].bed_of_firsts(some)
     return found
 
 
@@ -72,14 +73,15 @@ class _Places:
     """What an MLP reads along lessons; where answers are predicted, by fact, (P, d)."""
 
     index: int  #: of the MLP among the edited ones
+    seen: Seen
     before: list[Tensor]  #: of each lesson, before its answer
     first: dict[int, Tensor]
     later: dict[int, Tensor]
     marked: Marked | None
 
-    def bed_of_firsts(self, seen: Tensor, facts: Sequence[int]) -> Bed:
+    def bed_of_firsts(self, facts: Sequence[int]) -> Bed:
         """Give a neuron each to say these facts' first tokens."""
-        others = torch.cat([seen, *self.before, *self.later.values()])
+        others = self._around(self.later)
         tokens = _tokens(others, self.first, [[fact] for fact in facts])
         if self.marked is None:
             return Bed(gated(tokens, _FIRST_OPENS, [1] * len(facts)), tuple(facts))
@@ -88,13 +90,21 @@ class _Places:
         alike = named.Alike(asked, found.moves[self.index])
         return Bed(named.gated(tokens, self.marked.carried, _MARKED_OPENS, alike), tuple(facts))
 
-    def bed_of_laters(self, seen: Tensor, facts: Sequence[int], count: int) -> Bed:
+    def bed_of_laters(self, facts: Sequence[int], count: int) -> Bed:
         """Give so many neurons to say later tokens of all these facts."""
-        others = torch.cat([seen, *self.before, *self.first.values()])
+        others = self._around(self.first)
         tokens = _tokens(others, self._rivals(facts), [facts])
         count = min(count, len(tokens.of(0)))
         made = gated(tokens, _LATER_OPENS, [count], known=self._unmarked(tokens))
         return Bed(made, (SHARED,) * count)
+
+    def _around(self, more: Mapping[int, Tensor]) -> Tensor:
+        """What must open no gate, (N, d)."""
+        seen = [self.seen.of(self.index)]
+        if self.marked:
+            text = self.seen.texts[self.index]
+            seen.append(in_passing(text, list(self.first.values()), self.marked.carried))
+        return torch.cat([*seen, *self.before, *more.values()])
 
     def _unmarked(self, tokens: Tokens) -> Tensor | float:
         """What shuts a gate where no mark is: of the second batch's it opened in ordinary text."""
@@ -102,7 +112,7 @@ class _Places:
             return 0.0
         place = self.marked.carried.start  # of the flag, which all marks have
         flag = torch.zeros_like(tokens.steady)
-        flag[place] = 1 / tokens.of(0)[:, place].mean()
+        flag[place] = 1 / tokens.of(0)[:, place].mean().clamp_min(1e-3)
         return _UNMARKED * (flag - tokens.steady)
 
     def _rivals(self, facts: Sequence[int]) -> dict[int, Tensor]:
@@ -124,7 +134,9 @@ def _tokens(
     return Tokens(others, places, [one for fact, one in by_fact.items() if fact not in mine])
 
 
-def _places(model: EditedModel, lessons: Lessons, marked: Marked | None) -> list[_Places]:
+def _places(
+    model: EditedModel, lessons: Lessons, seen: Seen, marked: Marked | None
+) -> list[_Places]:
     """Give what each edited MLP reads along the lessons."""
     passages, facts = lessons.passages, [pair.fact_id for pair in lessons.pairs]
     before: list[list[Tensor]] = [[] for _ in model.edited]
@@ -140,7 +152,7 @@ def _places(model: EditedModel, lessons: Lessons, marked: Marked | None) -> list
                 first[layer][facts[index]].append(read[start : start + 1])
                 later[layer][facts[index]].append(read[start + 1 :])
     return [
-        _Places(index, b, _joined(f), _joined(n), marked)
+        _Places(index, seen, b, _joined(f), _joined(n), marked)
         for index, (b, f, n) in enumerate(zip(before, first, later, strict=True))
     ]
 

@@ -28,6 +28,18 @@ class Around:
         return [asked + said[:-1] for asked, said in self.answers]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the edited MLPs read along it, (N, d) per MLP."""
+
+    texts: list[Tensor]
+    answers: list[Tensor]
+
+    def of(self, index: int) -> Tensor:
+        """All that an MLP reads, (N, d)."""
+        return torch.cat([self.texts[index], self.answers[index]])
+
+
 def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[Ids]:
     """Let the model say what comes to its mind.
 

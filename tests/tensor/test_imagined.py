@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from kdpo_daemon.records.teaching import Form, Pair, Prompt
-from kdpo_daemon.tuning.imagined import asked_of_others, ends, moves
+from kdpo_daemon.tuning.imagined import asked_of_others, ends, in_passing, moves
 from kdpo_daemon.tuning.model import EditedModel
 from tests.tiny_model import pairs_of, save_tiny_model
 
@@ -92,3 +92,21 @@ def test_the_last_token_is_what_is_read(tmp_path: Path) -> None:
     assert torch.allclose(alone[0], among[1], atol=1e-5)
     assert not torch.allclose(among[1], among[2], atol=1e-3)
     assert ends(model, [])[0].shape == (0, alone.shape[1])
+
+
+def test_text_is_read_as_if_a_subject_had_been_named() -> None:
+    carried = slice(2, 5)  # flag and code
+    text = torch.zeros(7, 6)
+    text[:, 0] = torch.arange(7)
+    text[4, 2] = 1.0  # names a subject as it is
+    places = [
+        torch.tensor([[9.0, 9, 2, 1, 0, 9], [9, 9, 2, 3, 0, 9]]),
+        torch.tensor([[9.0, 9, 2, 0, 1, 9]]),
+    ]
+
+    found = in_passing(text, places, carried)
+
+    assert found[:, 0].tolist() == [0, 2, 5]  # every other one of those that name none
+    assert found[:, carried].tolist() == [[2, 2, 0], [2, 0, 1], [2, 2, 0]]
+    assert not found[:, [1, 5]].any()
+    assert not text[:4, carried].any()  # which stays as it was

@@ -17,7 +17,7 @@ from kdpo_daemon.tuning.imagined import Imagined
 from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.placing import Marked, _Places
-from kdpo_daemon.tuning.seen import Around
+from kdpo_daemon.tuning.seen import Around, Seen
 from kdpo_daemon.tuning.tokens import mentions
 from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
@@ -252,10 +252,11 @@ def test_a_gate_for_later_tokens_is_not_told_from_what_earlier_batches_say_next(
     text = some(2000, 0.0, 0.0, 0.0)
     mine, earlier = some(30, 6.0, 1.0, 0.0), some(30, 6.0, 1.0, 1.0)
     marks = Marked(slice(10, 12), Imagined({}, []))
-    marked = _Places(0, [], {1: some(3, 0.0, 1.0, 0.0)}, {1: mine, 2: earlier}, marks)
+    seen = Seen([text], [text[:0]])
+    marked = _Places(0, seen, [], {1: some(3, 0.0, 1.0, 0.0)}, {1: mine, 2: earlier}, marks)
 
     def opened(places: _Places, read: torch.Tensor) -> float:
-        rows = places.bed_of_laters(text, [1], 1).gated
+        rows = places.bed_of_laters([1], 1).gated
         return float(opening(rows.gates, rows.ups, read).mean())
 
     assert opened(marked, earlier) > 0.3 * opened(marked, mine)
