@@ -82,7 +82,7 @@ class Recipe:
     laters_at: float = 0.69
     firsts_from: float = 0.0
     #: Adam's step size at the start for what neurons say, in root mean squares of hidden states
-    neurons_rate: float = 0.15
+    neurons_rate: float = 0.09
 
 
 #: From which share of the depth to which neurons for first tokens lie.  The nearer to the end, the
