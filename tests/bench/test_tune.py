@@ -61,11 +61,11 @@ def test_the_first_is_the_recipe_at_hand_and_each_other_varies_one_thing() -> No
         {},
         {"laters_at": 0.76},
         {"firsts_from": 1.0},
-        {"neurons_rate": 0.12},
+        {"neurons_rate": 0.18},
         {"steps": 225},
         {"laters_at": 0.62},
         {"firsts_from": 0.93},
-        {"neurons_rate": 0.03},
+        {"neurons_rate": 0.045},
         {"steps": 100},
     ]
 
@@ -79,12 +79,12 @@ def test_a_search_ends_when_nothing_is_left_beside_the_best() -> None:
 
 def test_it_goes_on_from_the_best_so_far() -> None:
     def peak(recipe: Recipe) -> float:
-        return 0.9 - abs(recipe.laters_at - 0.83) - abs(recipe.neurons_rate - 0.03)
+        return 0.9 - abs(recipe.laters_at - 0.83) - abs(recipe.neurons_rate - 0.045)
 
     found = search(Recipe(), DEEP, 30, scored(peak))
 
     best = best_of(found).recipe
-    assert (best.laters_at, best.neurons_rate, best.steps) == (0.83, 0.03, 150)
+    assert (best.laters_at, best.neurons_rate, best.steps) == (0.83, 0.045, 150)
     assert len({one.recipe for one in found}) == len(found)
 
 
@@ -215,14 +215,14 @@ def test_a_search_goes_on_with_more_tries_and_says_what_to_do(base: Path, tmp_pa
     assert second.exit_code == 0, second.exception
     assert kept.stat().st_mtime_ns == written
     result = json.loads((tmp_path / "out.json").read_text("utf-8"))
-    assert [one["changes"] for one in result["tries"]] == [{}, {"neurons_rate": 0.12}]
+    assert [one["changes"] for one in result["tries"]] == [{}, {"neurons_rate": 0.18}]
     settings = [result["rivals"][name]["settings"] for name in ("kdpo@1", "kdpo@2")]
-    assert [one["neurons_rate"] for one in settings] == [0.06, 0.12]
+    assert [one["neurons_rate"] for one in settings] == [0.09, 0.18]
     assert {one["steps"] for one in settings} == {30}
     for one in result["tries"]:
         assert one["low"] <= one["mean"] <= one["high"]
     rows = (tmp_path / "out.md").read_text("utf-8").splitlines()
-    assert any(one.startswith("| 2 | neurons_rate = 0.12 |") for one in rows)
+    assert any(one.startswith("| 2 | neurons_rate = 0.18 |") for one in rows)
     assert result["advice"] in second.stdout
 
 

@@ -24,7 +24,7 @@ LADDERS: Mapping[Method, Mapping[str, Ladder]] = {
     Method.NEURONS: {
         "laters_at": (0.48, 0.55, 0.62, 0.69, 0.76, 0.83),
         "firsts_from": (0.83, 0.86, 0.9, 0.93, 0.97, 1.0),
-        "neurons_rate": (0.015, 0.03, 0.06, 0.12, 0.24),
+        "neurons_rate": (0.022, 0.045, 0.09, 0.18, 0.36),
         "steps": _STEPS,
     },
     Method.ROWS: {
