@@ -54,7 +54,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     pairs: Sequence[Pair] = order.pairs
     marked: dict[str, Neurons] = {}
     if room:
-        pairs, decode = lessons_among(order, before), speech_of(order).decode
+        pairs, decode = lessons_among(order, before), speech_of(order.base_dir).decode
         around = near_to(around, pairs, decode, order.seed)
         marked = _marked(model, room, pairs, around, before, decode)
     seen = Seen(look(model, around.texts), look(model, around.read()))

@@ -57,7 +57,7 @@ def learn(
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
     grown = dict(before.neurons) if before else {}
     if wanted:
-        marked = _marked(model, lessons, wanted, order)
+        marked = _by_marks(model, lessons, wanted, order)
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
         for index, bed in placed(model, lessons, seen, wanted, taken, marked).items():
             name = _names(model)[index]
@@ -78,7 +78,7 @@ def learn(
     return state, Planted(trained, tuple(sorted(facts)))
 
 
-def _marked(
+def _by_marks(
     model: EditedModel, lessons: Lessons, wanted: Sequence[int], order: Order
 ) -> Marked | None:
     """What marks tell of the wanted lessons' facts; None where there are none."""
@@ -86,7 +86,7 @@ def _marked(
     if room is None:
         return None
     facts = dict.fromkeys(lessons.pairs[i].fact_id for i in wanted)
-    found = imagine(model, lessons.pairs, facts, speech_of(order), order.seed)
+    found = imagine(model, lessons.pairs, facts, speech_of(order.base_dir), order.seed)
     return Marked(room.carried, found)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from transformers import AutoTokenizer
 
@@ -30,9 +32,10 @@ class Speech:
     ask: Callable[[Prompt], tuple[int, ...]]  #: up to where the answer begins
 
 
-def speech_of(order: Order) -> Speech:
-    """Read the base's tokenizer; without a chat template questions are asked as they stand."""
-    tokenizer = AutoTokenizer.from_pretrained(order.base_dir, local_files_only=True)
+@lru_cache(maxsize=1)
+def speech_of(base_dir: Path) -> Speech:
+    """Read a base's tokenizer, once; without a chat template questions are asked as they stand."""
+    tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
 
     def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))

@@ -27,7 +27,7 @@ from kdpo_daemon.tuning.tokens import mentions
 
 _OTHERS = 16  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
-_FAINT = 0.1  #: share of a flag that is as good as none
+_HEARD = 0.1  #: share of a flag that is as good as none
 _TOKENS = 2048  #: looked at in one pass
 
 
@@ -70,8 +70,9 @@ def asked_of_others(
     rng = random.Random(seed)  # noqa: S311 - a choice of prompts, not a secret
     words: dict[str, Ids] = {}
     for pair in pairs:
-        for begin, end in _spans(pair, decode):
-            words.setdefault(pair.subject, pair.prompt_ids[begin:end])
+        if pair.subject not in words:
+            for begin, end in _spans(pair, decode)[:1]:
+                words[pair.subject] = pair.prompt_ids[begin:end]
     found: list[tuple[int, Ids]] = []
     for fact in facts:
         mine = [pair for pair in pairs if pair.fact_id == fact]
@@ -115,7 +116,7 @@ def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor
 
     """
     marks = torch.stack([one[:, carried].mean(0) for one in places])
-    free = text[text[:, carried.start].abs() < _FAINT * marks[:, 0].mean().abs()]
+    free = text[text[:, carried.start].abs() < _HEARD * marks[:, 0].mean().abs()]
     found = free[::_EVERY].clone()
     found[:, carried] = marks[torch.arange(len(found)) % len(marks)]
     return found

@@ -72,11 +72,10 @@ class _Ground:
         self._tokens, self._opens, self._alike = tokens, opens, alike
         self._flag, self._codes = carried.start, slice(carried.start + 1, carried.stop)
         self._steady = tokens.read @ tokens.steady
-        basis = torch.cat([tokens.white, _STEADY * tokens.steady[None]])
-        basis[:, carried] = 0
         #: all but the marks, as white noise, and what a threshold is made of
-        self._back = basis
-        self._white = tokens.read @ basis.T
+        self._basis = torch.cat([tokens.white, _STEADY * tokens.steady[None]])
+        self._basis[:, carried] = 0
+        self._white = tokens.read @ self._basis.T
 
     def mark(self, number: int) -> Tensor:
         """The direction whose product with a class's mark is 1, (d,)."""
@@ -106,19 +105,18 @@ class _Ground:
         lead, apart = self._white @ found - self._opens * self._steady, tokens.read @ (flag - mark)
         bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)
         shut = float(bold.max().clamp(0, _MOST)) if len(bold) else 0.0
-        row: Tensor = found @ self._back + shut * (mark - flag)
+        row: Tensor = found @ self._basis + shut * (mark - flag)
         return row
 
     def _told(self, number: int, mine: Tensor, near: Tensor) -> Tensor:
         """What tells a class's places from tokens with the same mark, in white coordinates."""
-        places = self._tokens.read[mine]
-        moves = self._alike.moves
-        moved = places.repeat(-(-len(moves) // len(places)), 1)[: len(moves)] + moves
+        places, moves = self._tokens.read[mine], self._alike.moves
+        moved = places[torch.arange(len(moves)) % len(places)] + moves
         others = self._alike.others[number]
         groups = [
             (self._white[mine], 1.0),
-            (others @ self._back.T, _OTHERS),
-            (moved @ self._back.T, _MOVED),
+            (others @ self._basis.T, _OTHERS),
+            (moved @ self._basis.T, _MOVED),
             (self._white[near], -_NEAR),  # against
         ]
         read = torch.cat([one for one, _ in groups])

@@ -96,7 +96,7 @@ def _prepare(order: Order) -> None:
 
 def _refuse_lost(order: Order) -> None:
     """Refuse the facts whose subject does not stand in the prompts that teach it."""
-    decode = speech_of(order).decode
+    decode = speech_of(order.base_dir).decode
     lost = {
         pair.fact_id: pair.subject
         for pair in order.pairs

@@ -30,7 +30,7 @@ class Around:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the edited MLPs read along it, (N, d) per MLP."""
+    """What the edited MLPs read along what is `Around`, (N, d) per MLP."""
 
     texts: list[Tensor]
     answers: list[Tensor]

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kdpo_daemon.orders import Method, Recipe
-from kdpo_daemon.tuning import named
+from kdpo_daemon.tuning import gated, named
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.imagined import Imagined
@@ -260,7 +260,32 @@ def test_a_gate_for_later_tokens_is_not_told_from_what_earlier_batches_say_next(
         return float(opening(rows.gates, rows.ups, read).mean())
 
     assert opened(marked, earlier) > 0.3 * opened(marked, mine)
+    unmarked = some(30, 6.0, 0.0, 0.0)
+    assert opened(marked, unmarked) < 0.05 * opened(marked, mine)
     assert opened(replace(marked, marked=None), earlier) < 0.1 * opened(marked, mine)
+
+
+def test_all_gates_are_half_shut_in_every_other_step(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[list[float]] = []
+    taught = gated.teach
+    models: list[EditedModel] = []
+
+    def wear(model: EditedModel, *_: object) -> None:
+        models.append(model)
+
+    def teach(*given: Any) -> float:
+        steps.append(list(models[-1].openings))
+        return taught(*given)
+
+    monkeypatch.setattr(gated, "_spare_side", wear)
+    monkeypatch.setattr(gated, "teach", teach)
+    trained(order(base, TAUGHT), tmp_path)
+
+    layers = len(models[-1].openings)
+    assert steps[:4] == [[0.25] * layers, [1.0] * layers] * 2
+    assert models[-1].openings == [1.0] * layers
 
 
 def test_a_recipe_of_rows_edits_a_model_with_room_as_well(base: Path, tmp_path: Path) -> None:
