@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kdpo_daemon.orders import Method, Recipe
-from kdpo_daemon.tuning import gated, named
+from kdpo_daemon.tuning import gated, named, trainer
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.imagined import Imagined
@@ -269,7 +269,7 @@ def test_all_gates_are_half_shut_in_every_other_step(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[list[float]] = []
-    taught = gated.teach
+    taught = trainer.teach
     models: list[EditedModel] = []
 
     def wear(model: EditedModel, *_: object) -> None:
