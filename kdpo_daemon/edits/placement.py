@@ -15,6 +15,8 @@ T = TypeVar("T")
 SHARED = 0  #: no fact's number: the owner of neurons that many facts share
 #: Contexts of later tokens that share a neuron, and neurons for them at least.
 _SHARE, _LEAST = 24, 4
+#: Neurons of a ramp, which is what a gate is where there are marks, and neurons to spare.
+TWINS = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def dealt(has: Mapping[int, int], facts: Iterable[T]) -> dict[int, list[T]]:
 
 
 def shared_by(pairs: Iterable[Pair]) -> int:
-    """Count the neurons that say the later tokens of some pairs."""
+    """Count the neurons, or ramps, that say the later tokens of some pairs."""
     # contexts that predict a later token: a fact's forms have most of them in common
     told = {
         (pair.fact_id, pair.chosen_ids[: place + 1])
@@ -91,8 +93,9 @@ def _more(ground: Ground, has: Mapping[int, int], pairs: Sequence[Pair]) -> dict
     subjects = dict.fromkeys(pair.subject for pair in new if pair.subject not in ground.subjects)
     upper = dealt({layer: has.get(layer, 0) for layer in first}, facts)
     marks = dealt({layer: has.get(layer, 0) for layer in ground.marking}, subjects)
-    found = {later: shared_by(new) if new else 0}
-    found |= {layer: len(some) for layer, some in upper.items()}
+    each = TWINS if ground.marking else 1
+    found = {later: each * shared_by(new) if new else 0}
+    found |= {layer: each * len(some) for layer, some in upper.items()}
     return found | {layer: len(some) for layer, some in marks.items()}
 
 

@@ -34,7 +34,7 @@ _READ_RATE = 0.05
 _LEAD = 6.0
 #: How wide gates open in every other step where there are marks: phrasings never taught open them
 #: as little, and nothing else hears what is said so loud.
-_LESS_OPEN = 0.25
+_LESS_OPEN = 0.5
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
 #: the gate of later tokens must have seen such names.
 KEEP_TOKENS = 16
@@ -155,6 +155,23 @@ def _spare_side(model: EditedModel, columns: Sequence[Tensor]) -> None:
         one.register_hook(hears.mul)  # type: ignore[no-untyped-call]  # torch's
 
 
+def _tie(rows: Sequence[Tensor], columns: Sequence[Tensor], read: Tensor) -> None:
+    """Keep twins twins: they read alike and say the opposite, whatever is learnt.
+
+    `columns` and `read`, the first of `rows`, are what is trained.
+    """
+    for index, (ups, one) in enumerate(zip(rows, columns, strict=True)):
+        alike = torch.eye(len(ups), device=ups.device)
+        opposite = alike.clone()
+        for at in freeing.twins(ups, one.detach()):
+            both = slice(at, at + 2)
+            alike[both, both] = 0.5
+            opposite[both, both] = torch.tensor([[0.5, -0.5], [-0.5, 0.5]])
+        one.register_hook(opposite.__rmatmul__)  # type: ignore[no-untyped-call]  # torch's
+        if not index:
+            read.register_hook(alike.matmul)  # type: ignore[no-untyped-call]  # torch's
+
+
 def _fit(
     model: EditedModel,
     lessons: Lessons,
@@ -163,11 +180,11 @@ def _fit(
 ) -> Step:
     """Train until all is learnt, or for `recipe.steps` steps; gives how it stands."""
     recipe = order.recipe
-    rng = random.Random(order.seed)  # noqa: S311 - an order of prompts, not a secret
     columns = [one.clone().requires_grad_() for one in model.columns]
     marked = room_of(model.model.config) is not None
-    _spare_side(model, columns)
     read = model.rows[0].clone().requires_grad_()
+    _spare_side(model, columns)
+    _tie(model.rows, columns, read)
     model.columns[:], model.rows[0] = columns, read
     pace = pace_of(lessons, recipe)
     optimizer = torch.optim.Adam(
@@ -177,7 +194,7 @@ def _fit(
         ]
     )
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.steps)
-    step, loss = 0, 0.0
+    rng, step, loss = random.Random(order.seed), 0, 0.0  # noqa: S311 - an order of prompts
     lessons.look()  # since what was freed moves keys and values a little
     while step < recipe.steps and not all(lessons.learnt):
         step += 1

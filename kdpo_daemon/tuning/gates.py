@@ -3,7 +3,12 @@
 A GLU neuron adds `act(g x) * (u x) * column` to its MLP's output.  Where g x is far below zero it
 adds nothing at all, to the last bit that counts; a linear row always adds a little, and the more
 the nearer a text is to what was taught.  So g is found as a logistic regression finds it: places
-of a fact against every other token at hand.  Shapes: N tokens, d wide; n neurons.
+of a fact against every other token at hand.
+
+Where neurons cost nothing a gate is two of them, twins: with the same u and opposite columns, the
+second opening a little later, they add (act(g x) - act(g x - h)) (u x) column, which rises to its
+full height and stays there.  A phrasing that was never taught opens a gate less wide than one
+that was; behind a ramp it is told the same.  Shapes: N tokens, d wide; n neurons.
 """
 
 from collections.abc import Sequence
@@ -18,6 +23,7 @@ _SHUT = 100.0  #: how much more all that must open no gate weighs than one fact'
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
+_RISE = 7.0  #: how far above its threshold a ramp is at its full height
 _AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
 
 
@@ -105,8 +111,10 @@ def gated(
     counts: Sequence[int],
     ajar: float = _AJAR,
     known: Tensor | float = 0.0,
+    *,
+    ramps: bool = False,
 ) -> Gated:
-    """Give each class its neurons, `counts[c]` of them behind one gate.
+    """Give each class its neurons, `counts[c]` of them behind one gate; twins where it is a ramp.
 
     `known`, (d,), is added to all log-odds: what is known without regression.
 
@@ -122,8 +130,14 @@ def gated(
             (places - places.mean(0)) @ tokens.white.T, full_matrices=False
         )
         read = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
-        gates.append(gate.repeat(count, 1))
-        ups.append(read / ((places @ read.T).square().mean(0).sqrt() * strength)[:, None])
+        read = read / (places @ read.T).square().mean(0).sqrt()[:, None]
+        made = (
+            ramp(gate.repeat(count, 1), read, tokens)
+            if ramps
+            else Gated(gate.repeat(count, 1), read / strength)
+        )
+        gates.append(made.gates)
+        ups.append(made.ups)
     return Gated(torch.cat(gates), torch.cat(ups))
 
 
@@ -139,6 +153,17 @@ def opened(
     threshold = min(threshold, float(odds.min()) - ajar)
     gate = _SLOPE * (row - threshold * tokens.steady)
     return gate, (places @ gate).mean()
+
+
+def ramp(gates: Tensor, ups: Tensor, tokens: Tokens) -> Gated:
+    """Give each of n neurons its twin, beside it: (2 n, d).
+
+    `ups` have a root mean square of 1 where the gates are open.
+    """
+    later = gates - _RISE * tokens.steady
+    return Gated(
+        torch.stack([gates, later], 1).flatten(0, 1), (ups / _RISE).repeat_interleave(2, 0)
+    )
 
 
 def opening(gates: Tensor, ups: Tensor, read: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ _OTHERS = 16  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
 _HEARD = 0.1  #: share of a flag that is as good as none
 _TOKENS = 2048  #: looked at in one pass
+_ALIKE = 4  #: texts that end as a subject does
+_BEFORE = 12  #: tokens of ordinary text before that end
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,7 @@ def asked_of_others(
 ) -> list[tuple[int, Ids]]:
     """Give prompts of facts with other pairs' subjects in place of their own."""
     rng = random.Random(seed)  # noqa: S311 - a choice of prompts, not a secret
-    words: dict[str, Ids] = {}
-    for pair in pairs:
-        if pair.subject not in words:
-            for begin, end in _spans(pair, decode)[:1]:
-                words[pair.subject] = pair.prompt_ids[begin:end]
+    words = _words(pairs, decode)
     found: list[tuple[int, Ids]] = []
     for fact in facts:
         mine = [pair for pair in pairs if pair.fact_id == fact]
@@ -81,6 +79,28 @@ def asked_of_others(
         ]
         for pair, said in rng.sample(both, min(_OTHERS, len(both))):
             found.append((fact, _put(pair.prompt_ids, _spans(pair, decode), said)))
+    return found
+
+
+def ends_alike(
+    pairs: Sequence[Pair], texts: Sequence[Ids], decode: Decode
+) -> dict[str, list[Ids]]:
+    """Give texts that end as subjects of several words do, without naming them.
+
+    A subject is read at its last token: "Runaway Sunday" is told from all other text and yet not
+    from "on Sunday" if no text at hand has that word.
+    """
+    found: dict[str, list[Ids]] = {}
+    words = _words(pairs, decode)
+    for number, (subject, said) in enumerate(words.items()):
+        tails = _tails(said, decode) if texts else []
+        tried = [
+            (*texts[(number + turn) % len(texts)][:_BEFORE], *tails[turn % len(tails)])
+            for turn in range(_ALIKE if tails else 0)
+        ]
+        found[subject] = [
+            one for one in tried if not any(name in decode([*one]) for name in words)
+        ]
     return found
 
 
@@ -139,6 +159,23 @@ def _apart(places: Tensor) -> Tensor:
     count = len(places)
     apart: Tensor = (places - places.mean(0)) * (count / max(1, count - 1)) ** 0.5
     return apart
+
+
+def _words(pairs: Sequence[Pair], decode: Decode) -> dict[str, Ids]:
+    """Tokens that name each subject, as in the first prompt that does."""
+    words: dict[str, Ids] = {}
+    for pair in pairs:
+        if pair.subject not in words:
+            for begin, end in _spans(pair, decode)[:1]:
+                words[pair.subject] = pair.prompt_ids[begin:end]
+    return words
+
+
+def _tails(said: Ids, decode: Decode) -> list[Ids]:
+    """What is left of several words without the first one, the first two and so on."""
+    whole = decode(list(said))
+    starts = [at for at in range(1, len(said)) if whole[len(decode(list(said[:at]))) :][:1] == " "]
+    return [said[at:] for at in starts]
 
 
 def _spans(pair: Pair, decode: Decode) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from kdpo_daemon.edits.placement import SHARED, dealt
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.gates import Tokens, gated, opening
+from kdpo_daemon.tuning.imagined import ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.packing import batches, rows
@@ -39,6 +40,7 @@ class Reading:
 
     others: Tensor  #: (N, d) tokens that are no subject's last
     places: dict[str, Tensor]  #: (P, d) of each subject
+    alike: dict[str, Tensor]  #: (P, d) where a text ends as a subject does, and names none
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def marked(
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
     asked = [*map(sequence_of, pairs), *around.read()]
     readings = _read(model, room, subjects, asked, around.texts, decode)
+    alike = _read_alike(model, room, ends_alike(pairs, around.texts, decode))
+    readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}
     there = _written(model, room)
@@ -121,9 +125,27 @@ def _read(
                 for subject, at in named.items():
                     places[layer][subject].append(read[at])
     return [
-        Reading(torch.cat(rest), {one: torch.cat(found) for one, found in named.items() if found})
+        Reading(
+            torch.cat(rest), {one: torch.cat(found) for one, found in named.items() if found}, {}
+        )
         for rest, named in zip(others, places, strict=True)
     ]
+
+
+def _read_alike(
+    model: EditedModel, room: Room, texts: Mapping[str, Sequence[tuple[int, ...]]]
+) -> list[dict[str, Tensor]]:
+    """What each layer reads at the last tokens of some texts, (P, d) by subject."""
+    flat = [(subject, text) for subject, some in texts.items() for text in some]
+    found: list[dict[str, list[Tensor]]] = [{} for _ in room.layers]
+    for group in batches([text for _, text in flat], _TOKENS):
+        batch = rows([flat[i][1] for i in group])
+        for layer, one in enumerate(model.read_by(room.layers, batch)):
+            for number, index in enumerate(group):
+                subject, text = flat[index]
+                last = batch.of(one, number, len(text))[-1].cpu()
+                found[layer].setdefault(subject, []).append(last)
+    return [{one: torch.stack(read) for one, read in layer.items()} for layer in found]
 
 
 def heard(at: Sequence[int], text: Sequence[int], *, asked: bool) -> list[int]:
@@ -181,6 +203,7 @@ def _planted(
     taken = grown[name].numbers.tolist() if name in grown else []
     mine = [reading.places[one] for one in subjects]
     known = [one for subject, one in reading.places.items() if subject not in subjects]
+    known += [reading.alike[one] for one in subjects if one in reading.alike]
     gates = gated(Tokens(reading.others, mine, known), _OPENS, [1] * len(subjects), _AJAR)
     free = freeing.freed(mlp, reading.others, len(subjects), taken)
     there = [one.codes for one in _written(model, room)]

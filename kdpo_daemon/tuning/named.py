@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdpo_daemon.tuning.gates import Gated, Tokens, opened, regression
+from kdpo_daemon.tuning.gates import Gated, Tokens, opened, ramp, regression
 
 #: How much places weigh that were imagined, against 1 of the fact's own.
 _OTHERS, _MOVED = 1.0, 3.0
@@ -45,7 +45,7 @@ class Alike:
 
 
 def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike) -> Gated:
-    """Give each class a neuron that opens for one subject.
+    """Give each class a ramp, two neurons, that opens for one subject.
 
     Args:
         tokens: with the classes.
@@ -59,10 +59,10 @@ def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike) -> Gated:
     for number in range(tokens.count):
         mark = ground.mark(number)
         places = ground.clear(number, mark)
-        gate, strength = opened(tokens, places, ground.logits(number, mark), opens)
+        gate, _ = opened(tokens, places, ground.logits(number, mark), opens)
         gates.append(gate)
-        ups.append(mark / ((places @ mark).square().mean().sqrt() * strength))
-    return Gated(torch.stack(gates), torch.stack(ups))
+        ups.append(mark / (places @ mark).square().mean().sqrt())
+    return ramp(torch.stack(gates), torch.stack(ups), tokens)
 
 
 class _Ground:

@@ -20,6 +20,7 @@ from kdpo_daemon.orders import MLP
 from kdpo_daemon.tuning.checkpoint import Kept, Weights, idle
 from kdpo_daemon.tuning.gates import Gated
 
+_SAME = 1e-2  #: share of a neuron's rows by which its twin's may differ
 _RIDGE = 0.1  #: on the hidden values' second moment, as a share of its median diagonal
 
 
@@ -133,6 +134,22 @@ def take_out(mlp: Any, neurons: Neurons) -> None:
         module.weight[neurons.numbers] = 0
     repair = neurons.repair_columns @ neurons.repair_rows
     mlp.down_proj.weight += repair.to(mlp.down_proj.weight)
+
+
+def twins(ups: Tensor, columns: Tensor) -> list[int]:
+    """Give the places of neurons whose next one is their twin (`gates.ramp`).
+
+    Twins read alike and say the opposite; what was rounded on the way may differ in its last bits.
+    """
+    found: list[int] = []
+    for at in range(len(ups) - 1):
+        if at - 1 in found:
+            continue
+        one, other = ups[at], ups[at + 1]
+        apart, left = (one - other).norm(), (columns[:, at] + columns[:, at + 1]).norm()
+        if apart <= _SAME * one.norm() and left <= _SAME * columns[:, at].norm():
+            found.append(at)
+    return found
 
 
 def joined(one: Neurons, other: Neurons) -> Neurons:

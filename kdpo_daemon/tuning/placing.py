@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdpo_daemon.edits.placement import SHARED, dealt, shared_by
+from kdpo_daemon.edits.placement import SHARED, TWINS, dealt, shared_by
 from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.gates import Gated, Tokens, gated
 from kdpo_daemon.tuning.imagined import Imagined, in_passing
@@ -24,9 +24,9 @@ from kdpo_daemon.tuning.seen import Seen
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: The same for first tokens where marks tell the subject, and only the question is left to tell.
-_MARKED_OPENS = -2.5
+_MARKED_OPENS = -1.0
 #: Log-odds that the gate of later tokens takes from what carries no mark, where there are marks.
-_UNMARKED = 6.0
+_UNMARKED = 8.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Places:
     marked: Marked | None
 
     def bed_of_firsts(self, facts: Sequence[int]) -> Bed:
-        """Give a neuron each to say these facts' first tokens."""
+        """Give a neuron each to say these facts' first tokens; with marks a ramp."""
         others = self._around(self.later)
         tokens = _tokens(others, self.first, [[fact] for fact in facts])
         if self.marked is None:
@@ -88,15 +88,17 @@ class _Places:
         found = self.marked.imagined
         asked = [found.others[fact][self.index] for fact in facts]
         alike = named.Alike(asked, found.moves[self.index])
-        return Bed(named.gated(tokens, self.marked.carried, _MARKED_OPENS, alike), tuple(facts))
+        made = named.gated(tokens, self.marked.carried, _MARKED_OPENS, alike)
+        return Bed(made, tuple(fact for fact in facts for _ in range(TWINS)))
 
     def bed_of_laters(self, facts: Sequence[int], count: int) -> Bed:
-        """Give so many neurons to say later tokens of all these facts."""
+        """Give so many neurons to say later tokens of all these facts; with marks, ramps."""
         others = self._around(self.first)
         tokens = _tokens(others, self._rivals(facts), [facts])
         count = min(count, len(tokens.of(0)))
-        made = gated(tokens, _LATER_OPENS, [count], known=self._unmarked(tokens))
-        return Bed(made, (SHARED,) * count)
+        known, ramps = self._unmarked(tokens), self.marked is not None
+        made = gated(tokens, _LATER_OPENS, [count], known=known, ramps=ramps)
+        return Bed(made, (SHARED,) * len(made.gates))
 
     def _around(self, more: Mapping[int, Tensor]) -> Tensor:
         """What must open no gate, (N, d)."""

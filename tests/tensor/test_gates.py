@@ -83,6 +83,24 @@ def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
     assert torch.allclose(torch.stack(means), torch.ones(3), atol=0.3)
 
 
+def test_a_ramp_is_high_where_a_gate_is_hardly_open(tokens: Tokens) -> None:
+    single, ramps = (gated(tokens, -1.0, [1, 1, 1], ramps=one) for one in (False, True))
+    text, mine = noise(2000, 77), tokens.of(0)
+    half = mine.clone()
+    half[:, 1] -= 2
+
+    def height(read: Tensor) -> Tensor:
+        found = answers(ramps, read)
+        return found[:, 0] - found[:, 1]
+
+    full = float(height(mine).mean())
+    assert full == pytest.approx(1, abs=0.2)
+    assert float(height(half).mean()) > 0.7 * full
+    assert float(answers(single, half)[:, 0].mean()) < 0.4
+    assert float(height(text).abs().mean()) < 1e-3
+    assert torch.equal(ramps.ups[::2], ramps.ups[1::2])
+
+
 def test_what_shuts_a_gate_adds_next_to_nothing(tokens: Tokens) -> None:
     """Where a linear row that answers 1 at its places still answers a third elsewhere."""
     rows = gated(tokens, -1.0, [1, 1, 1])

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from kdpo_daemon.records.teaching import Form, Pair, Prompt
-from kdpo_daemon.tuning.imagined import asked_of_others, ends, in_passing, moves
+from kdpo_daemon.tuning.imagined import asked_of_others, ends, ends_alike, in_passing, moves
 from kdpo_daemon.tuning.model import EditedModel
 from tests.tiny_model import pairs_of, save_tiny_model
 
@@ -51,6 +51,22 @@ def test_as_many_others_are_asked_as_a_gate_needs() -> None:
     assert len(found) == 16
     assert found == asked_of_others(many, [2], decode, seed=4)
     assert found != asked_of_others(many, [2], decode, seed=5)
+
+
+def test_texts_end_as_subjects_of_several_words_do() -> None:
+    pairs = [
+        pair(1, "Ar Bo Cypria", "who", "rules", "Ar", "Bo", "Cy", "pria", "?"),
+        pair(2, "Cypria", "who", "Cy", "pria", "?"),
+        pair(3, "Arland and", "Ar", "land", "and", "?"),
+    ]
+    texts = [(0,) * 20, (1, 0)]
+
+    found = ends_alike(pairs, texts, decode)
+
+    assert found["Cypria"] == []  # one word
+    assert found["Ar Bo Cypria"] == []  # what it ends in is another subject
+    assert found["Arland and"] == [(*text, 8) for text in ((0,) * 12, (1, 0)) * 2]
+    assert ends_alike(pairs, [], decode) == {one.subject: [] for one in pairs}
 
 
 def test_a_move_is_what_one_phrasing_differs_from_another_by(tmp_path: Path) -> None:

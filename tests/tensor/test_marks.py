@@ -9,13 +9,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kdpo_daemon.orders import Method, Recipe
-from kdpo_daemon.tuning import gated, named, trainer
+from kdpo_daemon.orders import Method, Recipe, neuron_layers
+from kdpo_daemon.tuning import gated, marks, named, trainer
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.imagined import Imagined
 from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
+from kdpo_daemon.tuning.neurons import planted, twins
+from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.placing import Marked, _Places
 from kdpo_daemon.tuning.seen import Around, Seen
 from kdpo_daemon.tuning.tokens import mentions
@@ -151,6 +153,30 @@ def test_codes_are_far_from_each_other(base: Path) -> None:
     assert float((like - torch.eye(4)).max()) < 0.5
 
 
+def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No text at hand has the last word of the subject but where the subject is named."""
+    subject, room = "Arland Borland", room_in(base)
+    pairs = [replace(pair, subject=subject) for pair in pairs_of(1, subject, "Ann")]
+    kept = [one.ids for one in keep_prompts() if VOCABULARY["Borland"] not in one.ids]
+    around = Around(
+        [ids("Who leads Dora ?"), ids("The river in Ann is")], [(one, (0,)) for one in kept]
+    )
+
+    def mark(text: str) -> float:
+        model = EditedModel(base, "mlp")
+        model.edit([model.module_names[2]])
+        [made] = marked(model, room, pairs, around, {}, decoder(base)).values()
+        [read] = model.read_by(room.layers[:1], rows([ids(text)]))
+        return float(opening(made.gates, made.ups, read[0]).amax())
+
+    assert mark(f"The river in {subject}") > 0.5
+    told = mark("The capital of Borland")
+    monkeypatch.setattr(marks, "ends_alike", lambda *_: {})
+    assert told < 0.1 * mark("The capital of Borland")
+
+
 def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
     pieces = ["In ", "Niger", "ia", ", ", "Niger", " and ", "New", " York", "'s"]
 
@@ -192,13 +218,19 @@ def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() 
     untaught = some(50, 6.0, 0.0, (1.0, 1.0))
 
     def heard(rows: Gated, read: torch.Tensor) -> float:
-        return float((opening(rows.gates, rows.ups, read)[:, 0] > 0.3).float().mean())
+        return float((height(rows, read) > 0.3).float().mean())
 
     by_mark = named.gated(tokens, carried, -1.0, nothing(8))
     assert heard(by_mark, untaught) > 0.9
     for other in (text, near, neighbours):
         assert heard(by_mark, other) < 0.02
     assert not opening(by_mark.gates, by_mark.ups, torch.cat([text, unnamed])).any()
+
+
+def height(rows: Gated, read: torch.Tensor) -> torch.Tensor:
+    """How high the first ramp is at some tokens, (N,)."""
+    opened = opening(rows.gates, rows.ups, read)
+    return opened[:, 0] - opened[:, 1]
 
 
 def nothing(width: int) -> named.Alike:
@@ -230,7 +262,7 @@ def test_a_gate_opens_for_the_question_in_words_and_marks_that_it_has_not_seen()
     plain = named.gated(tokens, carried, -1.0, nothing(12))
 
     def heard(rows: Gated, read: torch.Tensor) -> float:
-        return float((opening(rows.gates, rows.ups, read)[:, 0].abs() > 0.2).float().mean())
+        return float((height(rows, read).abs() > 0.2).float().mean())
 
     reworded = some(200, 5.0, -3.0, 1.0, 1.0)
     assert heard(gates, reworded) > heard(plain, reworded) + 0.3
@@ -257,7 +289,8 @@ def test_a_gate_for_later_tokens_is_not_told_from_what_earlier_batches_say_next(
 
     def opened(places: _Places, read: torch.Tensor) -> float:
         rows = places.bed_of_laters([1], 1).gated
-        return float(opening(rows.gates, rows.ups, read).mean())
+        heard = height(rows, read) if places.marked else opening(rows.gates, rows.ups, read)
+        return float(heard.mean())
 
     assert opened(marked, earlier) > 0.3 * opened(marked, mine)
     unmarked = some(30, 6.0, 0.0, 0.0)
@@ -284,8 +317,28 @@ def test_all_gates_are_half_shut_in_every_other_step(
     trained(order(base, TAUGHT), tmp_path)
 
     layers = len(models[-1].openings)
-    assert steps[:4] == [[0.25] * layers, [1.0] * layers] * 2
+    assert steps[:4] == [[0.5] * layers, [1.0] * layers] * 2
     assert models[-1].openings == [1.0] * layers
+
+
+def test_what_is_learnt_leaves_twins_twins(base: Path, second: Path) -> None:
+    """Behind a ramp the same is added at its top and above it, after two batches, too."""
+    weights = read_adapter(second)
+    found = planted(EditedModel(base, "mlp").model, weights).neurons
+
+    for layer in neuron_layers(Recipe(), len(EditedModel(base, "mlp").module_names), marked=True):
+        one = found[f"model.layers.{layer}.mlp"]
+        assert one.columns.any()
+        assert twins(one.ups, one.columns) == list(range(0, len(one.owners), 2))
+        assert one.owners[::2] == one.owners[1::2]
+
+
+def test_neurons_that_read_or_say_something_else_are_no_twins() -> None:
+    ups, columns = torch.eye(3)[[0, 0, 1, 1, 2]], torch.ones(4, 5)
+    columns[:, 1] = columns[:, 4] = -1
+
+    assert twins(ups, columns) == [0]
+    assert twins(ups, torch.zeros(4, 5)) == [0, 2]
 
 
 def test_a_recipe_of_rows_edits_a_model_with_room_as_well(base: Path, tmp_path: Path) -> None:

@@ -30,15 +30,15 @@ def facts(count: int, first: int = 1, tokens: int = 2) -> list[Pair]:
     ]
 
 
-def parent(*, upper: int = 10, later: int = 4, repairs: int = 0) -> Ground:
-    """The model with a version of some facts, half of them in each upper layer."""
-    ids = range(1, 2 * upper + 1)
+def parent(*, facts: int = 10, later: int = 8, repairs: int = 0) -> Ground:
+    """The model with a version of so many facts in each upper layer, two neurons each."""
+    ids = range(1, 2 * facts + 1)
     taken = {
         20: Taken((SHARED,) * later, repairs and later),
-        28: Taken(tuple(ids[::2]), repairs),
-        29: Taken(tuple(ids[1::2]), repairs),
-        8: Taken((SHARED,) * upper),
-        9: Taken((SHARED,) * upper),
+        28: Taken(tuple(one for one in ids[::2] for _ in range(2)), repairs),
+        29: Taken(tuple(one for one in ids[1::2] for _ in range(2)), repairs),
+        8: Taken((SHARED,) * facts),
+        9: Taken((SHARED,) * facts),
     }
     subjects = frozenset(f"S{n}" for n in ids)
     return replace(MODEL, taken=taken, facts=frozenset(ids), subjects=subjects)
@@ -55,15 +55,15 @@ def test_later_tokens_share_a_neuron_for_24_contexts_and_have_four_at_least() ->
     assert shared_by(facts(50, tokens=3)) == 7
 
 
-def test_facts_take_half_of_their_number_with_two_upper_layers() -> None:
-    assert rank_in_neurons(MODEL, facts(50)) == 25
-    assert rank_in_neurons(MODEL, facts(3)) == 4  # those of later tokens are more
+def test_facts_take_two_neurons_each_in_one_of_two_upper_layers() -> None:
+    assert rank_in_neurons(MODEL, facts(50)) == 50
+    assert rank_in_neurons(MODEL, facts(3)) == 8  # those of later tokens are more
 
 
 def test_what_the_parent_keeps_counts_and_a_later_batch_comes_on_top() -> None:
-    assert rank_in_neurons(parent(), facts(20)) == 10
-    assert rank_in_neurons(parent(), facts(21)) == 11
-    assert rank_in_neurons(parent(upper=10, later=40), facts(21)) == 44
+    assert rank_in_neurons(parent(), facts(20)) == 20
+    assert rank_in_neurons(parent(), facts(21)) == 22
+    assert rank_in_neurons(parent(later=40), facts(21)) == 48
 
 
 def test_facts_that_are_not_taught_again_give_their_neurons_back() -> None:
@@ -86,7 +86,7 @@ def test_neurons_that_are_freed_take_as_much_again() -> None:
     plain = Ground((20, 27, 28))
 
     assert rank_in_neurons(plain, facts(50)) == 50
-    assert rank_in_neurons(parent(repairs=10), facts(22)) == 22
+    assert rank_in_neurons(parent(repairs=20), facts(22)) == 44
 
 
 @pytest.mark.parametrize("layers", [(0, 1), (20, 27, 28), (5, 6, 7, 8)])
@@ -106,17 +106,20 @@ def test_facts_that_do_not_fit_are_told_with_the_rank_they_would_take() -> None:
     def rank(pairs: Sequence[Pair]) -> int:
         return rank_in_neurons(MODEL, pairs)
 
-    assert too_many(facts(50), [], rank, 25) == {}
-    assert too_many(facts(50), [], rank, 24) == {49: 25, 50: 25}
-    assert too_many(facts(50), facts(46, first=100), rank, 24) == dict.fromkeys(range(3, 51), 25)
-    assert too_many(facts(2), facts(60, first=100), rank, 24) == {1: 31, 2: 31}
+    assert too_many(facts(50), [], rank, 50) == {}
+    assert too_many(facts(50), [], rank, 48) == {49: 50, 50: 50}
+    assert too_many(facts(50), facts(46, first=100), rank, 48) == dict.fromkeys(range(3, 51), 50)
+    assert too_many(facts(2), facts(60, first=100), rank, 48) == {1: 62, 2: 62}
 
 
 def test_a_fact_that_takes_nothing_more_goes_before_older_ones_that_wait() -> None:
+    marks = dict.fromkeys((8, 9), Taken((SHARED,) * 20))
+    full = replace(parent(), taken={**parent().taken, **marks})
+
     def rank(pairs: Sequence[Pair]) -> int:
-        return rank_in_neurons(parent(), pairs)
+        return rank_in_neurons(full, pairs)
 
     taught = facts(20)[2:]  # what is said of S1 is replaced
     anew = [replace(pair, fact_id=90) for pair in facts(1)]
 
-    assert too_many([*facts(1, first=80), *anew], taught, rank, 10) == {80: 11}
+    assert too_many([*facts(1, first=80), *anew], taught, rank, 20) == {80: 21}
