@@ -28,7 +28,7 @@ def widen(
     model: Annotated[Path, typer.Argument(help="The model's directory.")],
     out: Annotated[Path, typer.Argument(help="Directory to write; it must not be there.")],
     neurons: Annotated[
-        int, typer.Option(help="Empty neurons per layer, a multiple of 64 (128: 200 facts).")
+        int, typer.Option(help="Empty neurons per layer, a multiple of 64 (128: 120 facts).")
     ] = 128,
     marks: Annotated[
         bool,
