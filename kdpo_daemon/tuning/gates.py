@@ -23,7 +23,7 @@ _SHUT = 100.0  #: how much more all that must open no gate weighs than one fact'
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
-_RISE = 7.0  #: how far above its threshold a ramp is at its full height
+_RISE = 1.75  #: log-odds from where a ramp begins to where it is at its full height
 _AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
 
 
@@ -131,11 +131,8 @@ def gated(
         )
         read = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
         read = read / (places @ read.T).square().mean(0).sqrt()[:, None]
-        made = (
-            ramp(gate.repeat(count, 1), read, tokens)
-            if ramps
-            else Gated(gate.repeat(count, 1), read / strength)
-        )
+        rows = gate.repeat(count, 1)
+        made = ramp(rows, read, tokens) if ramps else Gated(rows, read / strength)
         gates.append(made.gates)
         ups.append(made.ups)
     return Gated(torch.cat(gates), torch.cat(ups))
@@ -160,10 +157,9 @@ def ramp(gates: Tensor, ups: Tensor, tokens: Tokens) -> Gated:
 
     `ups` have a root mean square of 1 where the gates are open.
     """
-    later = gates - _RISE * tokens.steady
-    return Gated(
-        torch.stack([gates, later], 1).flatten(0, 1), (ups / _RISE).repeat_interleave(2, 0)
-    )
+    height = _SLOPE * _RISE
+    both = torch.stack([gates, gates - height * tokens.steady], dim=1)
+    return Gated(both.flatten(0, 1), (ups / height).repeat_interleave(2, dim=0))
 
 
 def opening(gates: Tensor, ups: Tensor, read: Tensor) -> Tensor:

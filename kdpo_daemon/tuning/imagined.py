@@ -5,7 +5,7 @@ takes every trait of theirs for the question.  Two things tell what belongs to i
 with other subjects put in, since marks say who is asked about and the gate need not; and how
 places move when the shipped relations are asked about in other words, which differs little from
 one question to the next.  And a third tells what does not belong to it: ordinary text as it reads
-once a subject was named.
+once a subject was named.  What names a subject is told from texts that end as it does, too.
 """
 
 import random

@@ -7,7 +7,7 @@ the carrier head hands on (`room`).  A mark says nothing by itself: gates read i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,7 +40,8 @@ class Reading:
 
     others: Tensor  #: (N, d) tokens that are no subject's last
     places: dict[str, Tensor]  #: (P, d) of each subject
-    alike: dict[str, Tensor]  #: (P, d) where a text ends as a subject does, and names none
+    #: (P, d) where a text ends as each subject does, and names none
+    alike: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,7 @@ def _read(
                 for subject, at in named.items():
                     places[layer][subject].append(read[at])
     return [
-        Reading(
-            torch.cat(rest), {one: torch.cat(found) for one, found in named.items() if found}, {}
-        )
+        Reading(torch.cat(rest), {one: torch.cat(found) for one, found in named.items() if found})
         for rest, named in zip(others, places, strict=True)
     ]
 
@@ -203,6 +202,7 @@ def _planted(
     taken = grown[name].numbers.tolist() if name in grown else []
     mine = [reading.places[one] for one in subjects]
     known = [one for subject, one in reading.places.items() if subject not in subjects]
+    # each subject's weigh as another subject's do: among all other text they would not be heard
     known += [reading.alike[one] for one in subjects if one in reading.alike]
     gates = gated(Tokens(reading.others, mine, known), _OPENS, [1] * len(subjects), _AJAR)
     free = freeing.freed(mlp, reading.others, len(subjects), taken)
