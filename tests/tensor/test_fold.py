@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kdpo_daemon import checkpoints
-from kdpo_daemon.edits.placement import Ground, rank_in_neurons
+from kdpo_daemon.edits.placement import TWINS, Ground, rank_in_neurons
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.model_dir import Folded, folded_in, model_sha256, shape_of
 from kdpo_daemon.orders import (
@@ -79,6 +79,16 @@ def folded(base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
+def has_marks(base: Path) -> bool:
+    shape = shape_of(base)
+    return shape is not None and shape.carrier is not None
+
+
+def owners(base: Path, *facts: int) -> tuple[int, ...]:
+    """Whose neurons for first tokens are, of facts of which each has a gate."""
+    return tuple(fact for fact in facts for _ in range(TWINS if has_marks(base) else 1))
+
+
 def test_the_folded_model_says_what_the_model_says_with_the_version(
     base: Path, first: Path, folded: Path
 ) -> None:
@@ -122,7 +132,7 @@ def test_a_later_fact_takes_a_neuron_of_its_own_beside_what_is_folded_in(
     weights, adapter = read_adapter(out), served(folded, out)
     for pair in pairs:
         assert says(adapter, pair) == pair.chosen_ids
-    assert weights.neurons["model.layers.2.mlp"].owners == (3,)
+    assert weights.neurons["model.layers.2.mlp"].owners == owners(folded, 3)
     assert weights.facts == (1, 2, 3)
     mlp = load_file(folded / "model.safetensors")["model.layers.2.mlp.down_proj.weight"]
     assert not mlp[:, list(weights.neurons["model.layers.2.mlp"].numbers)].any()
@@ -139,7 +149,7 @@ def test_the_version_after_that_builds_on_it(folded: Path, tmp_path: Path) -> No
 
     for pair in pairs:
         assert says(served(folded, two), pair) == pair.chosen_ids
-    assert read_adapter(two).neurons["model.layers.2.mlp"].owners == (3, 5)
+    assert read_adapter(two).neurons["model.layers.2.mlp"].owners == owners(folded, 3, 5)
 
 
 def test_a_folded_fact_that_is_replaced_is_answered_with_its_last_object(
@@ -152,10 +162,8 @@ def test_a_folded_fact_that_is_replaced_is_answered_with_its_last_object(
     weights, adapter = read_adapter(out), served(folded, out)
     for pair in pairs:
         assert says(adapter, pair) == pair.chosen_ids
-    shape = shape_of(folded)
-    marked = shape is not None and shape.carrier is not None
-    assert weights.neurons["model.layers.2.mlp"].owners == ((4, 4) if marked else (4,))
-    if marked:  # its subject has its mark in the model
+    assert weights.neurons["model.layers.2.mlp"].owners == owners(folded, 4)
+    if has_marks(folded):  # its subject has its mark in the model
         assert "model.layers.0.mlp" not in weights.neurons
 
 
