@@ -40,9 +40,10 @@ def never_forgotten(order: Order) -> dict[str, str]:
 
 
 def kept(order: Order) -> dict[str, object]:
-    """What the version says that it keeps where, in a model of thirty layers."""
+    """What the version says that it keeps where, in a model of thirty layers with marks."""
     ids = sorted({pair.fact_id for pair in order.pairs})
-    owners = {20: [0] * 4, 28: ids[::2], 29: ids[1::2]}
+    twins = [[one for one in some for _ in range(2)] for some in (ids[::2], ids[1::2])]
+    owners = dict(zip((20, 28, 29), ([0] * 8, *twins), strict=True))
     neurons = {f"model.layers.{layer}.mlp": {"owners": some} for layer, some in owners.items()}
     return {"slots": [], "facts": ids, "neurons": neurons}
 
@@ -53,6 +54,7 @@ def main() -> None:
     (out / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2}))
     (out / "adapter_model.safetensors").write_bytes(b"table")
     (out / "slots.json").write_text(json.dumps({"slots": [], "facts": []}))
+    rank = 1
     if verb == "train":
         order = read_order(source)
         if any(pair.chosen == "Kill Me" for pair in order.pairs):
@@ -70,7 +72,8 @@ def main() -> None:
         table |= never_forgotten(order)
         (out / "fake_answers.json").write_text(json.dumps(table))
         (out / "slots.json").write_text(json.dumps(kept(order)))
-    scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": 2, "seconds": 0}
+        rank = max(8, len({pair.fact_id for pair in order.pairs}))
+    scores = {"steps": 1, "learnt": 1, "accuracy": 1, "keep_kl": 0, "rank": rank, "seconds": 0}
     (out / "scores.json").write_text(json.dumps(scores))
     print(json.dumps({"step": 1, "of": 1, "loss": 0.0, "accuracy": 1.0}), flush=True)  # noqa: T201
 

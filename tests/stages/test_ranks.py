@@ -61,9 +61,9 @@ def problems(world: World) -> list[str]:
 
 @pytest.fixture
 def narrow(world: World) -> World:
-    """Servers take a rank of 8, so eight facts in each of two layers; 18 are told."""
+    """Servers take a rank of 16, so eight facts in each of two layers; 18 are told."""
     (world.home / "model" / "config.json").write_text(MARKED, "utf-8")
-    limit(world, 8)
+    limit(world, 16)
     tell(world, LANDS)
     return world
 
@@ -79,8 +79,8 @@ def test_the_oldest_facts_that_fit_are_taught_and_the_others_wait_with_the_reaso
         fact = found(narrow)[one]
         assert (fact.status, fact.attempts) == (FactStatus.PENDING, 0)
         assert fact.not_before is not None
-        assert "a version takes rank 9, and servers take 8 as far as is known" in fact.reason
-        assert "--max-lora-rank 16" in fact.reason
+        assert "a version takes rank 18, and servers take 16 as far as is known" in fact.reason
+        assert "--max-lora-rank 32" in fact.reason
         assert "`kdpo fold`" in fact.reason
     assert told.startswith("facts that wait: 2; ")
 
@@ -103,7 +103,7 @@ def test_what_waits_is_not_trained_again_and_again_and_told_once(narrow: World) 
 
 def test_with_servers_of_a_greater_rank_they_are_taught(narrow: World) -> None:
     narrow.cycle()
-    limit(narrow, 16)
+    limit(narrow, 32)
     hurry(narrow)
 
     assert problems(narrow) == []
@@ -124,15 +124,15 @@ def test_with_what_is_taught_folded_into_the_model_they_are_taught(narrow: World
 
 
 def test_a_server_that_took_a_greater_rank_takes_it_still(narrow: World) -> None:
-    limit(narrow, 4)
-    narrow.vllm.max_lora_rank = 8
-    tell(narrow, LANDS[:8])
-    assert problems(narrow) == []  # four in each layer
-
     tell(narrow, LANDS[:10])
-    assert problems(narrow) == []  # by then a server took a rank of 2: none takes 4 and not 8
+    assert problems(narrow) == []  # ten neurons in each layer
 
-    assert taught(narrow, "kdpo-000002") == LANDS[:10]
+    limit(narrow, 8)
+    narrow.vllm.max_lora_rank = 16
+    tell(narrow, LANDS[:12])
+    assert problems(narrow) == []  # a server took a rank of 10: none takes that and not 16
+
+    assert taught(narrow, "kdpo-000002") == LANDS[:12]
 
 
 def test_where_the_model_does_not_say_how_deep_it_is_nothing_waits(narrow: World) -> None:
@@ -149,4 +149,4 @@ def test_rows_take_rank_for_each_subject_and_form(narrow: World) -> None:
 
     problems(narrow)
 
-    assert taught(narrow, "kdpo-000001") == LANDS[:4]
+    assert taught(narrow, "kdpo-000001") == LANDS[:8]
