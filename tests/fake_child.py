@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from kdpo_daemon import packs
+from kdpo_daemon.edits.placement import TWINS
 from kdpo_daemon.facts.relations import Pack, held_out, read_pack, taught
 from kdpo_daemon.orders import Order, read_order
 from kdpo_daemon.records.teaching import Pair
@@ -42,7 +43,7 @@ def never_forgotten(order: Order) -> dict[str, str]:
 def kept(order: Order) -> dict[str, object]:
     """What the version says that it keeps where, in a model of thirty layers with marks."""
     ids = sorted({pair.fact_id for pair in order.pairs})
-    twins = [[one for one in some for _ in range(2)] for some in (ids[::2], ids[1::2])]
+    twins = [[one for one in some for _ in range(TWINS)] for some in (ids[::2], ids[1::2])]
     owners = dict(zip((20, 28, 29), ([0] * 8, *twins), strict=True))
     neurons = {f"model.layers.{layer}.mlp": {"owners": some} for layer, some in owners.items()}
     return {"slots": [], "facts": ids, "neurons": neurons}

@@ -1,7 +1,7 @@
 """Where the neurons of facts are, and behind which gates.
 
 A fact's first token needs the most care: "the prime minister of Japan is" looks much like the
-same of Korea.  So each fact has a neuron of its own for it, in one of the last layers, where it is
+same of Korea.  So each fact has a gate of its own for it, in one of the last layers, where it is
 told best what is asked for.  What follows, "Takaichi" after "Sanae" and the end after that, is
 easier to tell from other text: there the facts of a batch share one gate, and a few neurons behind
 it are a linear map that has all of their tokens to say.
