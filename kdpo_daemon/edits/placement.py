@@ -35,7 +35,6 @@ class Ground:
     marking: tuple[int, ...] = ()  #: layers whose MLPs mark subjects; none: there are no marks
     taken: Mapping[int, Taken] = field(default_factory=dict)  #: by layer, of the parent
     facts: frozenset[int] = frozenset()  #: that are kept: these take no neuron more
-    subjects: frozenset[str] = frozenset()  #: that have marks
 
 
 def marking_below(carrier: int) -> tuple[int, ...]:
@@ -70,11 +69,12 @@ def rank_in_neurons(ground: Ground, pairs: Sequence[Pair]) -> int:
 
     It counts on empty neurons in models with marks, and where the parent found some.
     """
-    stays = {SHARED, *(pair.fact_id for pair in pairs)}
+    new = _new(ground, pairs)
+    stays = {SHARED, *(pair.fact_id for pair in pairs)} - {pair.fact_id for pair in new}
     has = {
         layer: sum(owner in stays for owner in kept.owners) for layer, kept in ground.taken.items()
     }
-    more = _more(ground, has, pairs)
+    more = _more(ground, has, new)
 
     def rank(layer: int) -> int:
         kept = ground.taken.get(layer)
@@ -85,12 +85,18 @@ def rank_in_neurons(ground: Ground, pairs: Sequence[Pair]) -> int:
     return max(1, *map(rank, {*has, *more}))
 
 
-def _more(ground: Ground, has: Mapping[int, int], pairs: Sequence[Pair]) -> dict[int, int]:
+def _new(ground: Ground, pairs: Sequence[Pair]) -> list[Pair]:
+    """Give the pairs that are placed: with marks, those of all facts of a subject together."""
+    new = [pair for pair in pairs if pair.fact_id not in ground.facts]
+    about = {pair.subject for pair in new} if ground.marking else set()
+    return [pair for pair in pairs if pair.fact_id not in ground.facts or pair.subject in about]
+
+
+def _more(ground: Ground, has: Mapping[int, int], new: Sequence[Pair]) -> dict[int, int]:
     """Give how many neurons each layer gets."""
     later, *first = ground.layers
-    new = [pair for pair in pairs if pair.fact_id not in ground.facts]
     facts = dict.fromkeys(pair.fact_id for pair in new)
-    subjects = dict.fromkeys(pair.subject for pair in new if pair.subject not in ground.subjects)
+    subjects = dict.fromkeys(pair.subject for pair in new)
     upper = dealt({layer: has.get(layer, 0) for layer in first}, facts)
     marks = dealt({layer: has.get(layer, 0) for layer in ground.marking}, subjects)
     each = TWINS if ground.marking else 1

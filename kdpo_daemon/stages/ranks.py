@@ -66,13 +66,13 @@ class Ranks:
         before = wanted.adapter
         known = batches.pairs_of(tx, before.batch_id) if before.batch_id else []
         again = {fact.id for fact in adapters.taught_again(tx, before.id)}
-        rank = self._rank(Path(before.path), known, adapters.folded(tx, before.id))
+        rank = self._rank(Path(before.path), adapters.folded(tx, before.id))
         if rank is None:
             return {}, self.most
         most = max(self.most, enough_rank(adapters.manifest_of(tx, before.id)["scores"]["rank"]))
         return too_many(new, [one for one in known if one.fact_id in again], rank, most), most
 
-    def _rank(self, parent: Path, known: Sequence[Pair], folded: Sequence[Fact]) -> _Rank | None:
+    def _rank(self, parent: Path, folded: Sequence[Fact]) -> _Rank | None:
         """Give what tells the rank of a version that builds on one; None where nothing does."""
         kept = _kept(parent)
         if kept is None:
@@ -85,14 +85,13 @@ class Ranks:
             return None
         marking = marking_below(shape.carrier) if shape.carrier is not None else ()
         taken = {_layer(name): _taken(one) for name, one in kept.get("neurons", {}).items()}
-        ids, subjects = {fact.id for fact in folded}, {fact.subject for fact in folded}
+        ids = {fact.id for fact in folded}
         layers = tuple(neuron_layers(self.recipe, shape.depth, marked=shape.marked))
         if taken.keys() <= {*marking, *layers}:
             ids |= set(kept.get("facts", ()))
-            subjects |= {pair.subject for pair in known}
         else:
             taken = {}  # kept in other layers: all is taught anew
-        ground = Ground(layers, marking, taken, frozenset(ids), frozenset(subjects))
+        ground = Ground(layers, marking, taken, frozenset(ids))
         return lambda pairs: rank_in_neurons(ground, pairs)
 
 

@@ -49,6 +49,10 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     layers = neuron_layers(recipe, model.depth, marked=room is not None)
     model.edit([model.module_names[layer] for layer in layers])
     before = _before(model, room, order)
+    taught = _taught(model, room, order, before)
+    if before and room:  # a subject's facts are told together: they share a code with one batch
+        again = {pair.fact_id for pair in order.pairs if pair.subject in taught}
+        before = before.without(again)
     around = _around(model, order, said_dir, tell)
     kept = _measured(model, around, order.seed)
     pairs: Sequence[Pair] = order.pairs
@@ -56,7 +60,8 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     if room:
         pairs, decode = lessons_among(order, before), speech_of(order.base_dir).decode
         around = near_to(around, pairs, decode, order.seed)
-        marked = _marked(model, room, pairs, around, before, decode)
+        named = marks.Named(pairs, taught, decode)
+        marked = _marked(model, room, named, around, before)
     seen = Seen(look(model, around.texts), look(model, around.read()))
     if before:
         gated.wear(model, before)
@@ -91,6 +96,18 @@ def _before(model: EditedModel, room: Room | None, order: Order) -> Planted | No
         return None  # none, or in other layers: its facts are taught anew, as those in rows are
     planted = neurons.planted(model.model, parent)
     return planted.without(set(planted.facts) - {pair.fact_id for pair in order.pairs})
+
+
+def _taught(
+    model: EditedModel, room: Room | None, order: Order, before: Planted | None
+) -> set[str]:
+    """Give the subjects of what neither the parent keeps nor the base says, if it was folded."""
+    known = set(before.facts) if before else set()
+    new = [pair for pair in order.pairs if pair.fact_id not in known]
+    if new and room and marks.marks_itself(model, room):
+        lessons = gated.lessons_of(model, new, order.recipe)
+        known |= gated.said(lessons, order.recipe.margin)
+    return {pair.subject for pair in new if pair.fact_id not in known}
 
 
 def _around(model: EditedModel, order: Order, said_dir: Path, tell: Tell) -> Around:
@@ -139,15 +156,14 @@ def near_to(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) ->
 def _marked(
     model: EditedModel,
     room: Room,
-    pairs: Sequence[Pair],
+    named: marks.Named,
     around: Around,
     before: Planted | None,
-    decode: Decode,
 ) -> dict[str, Neurons]:
-    """Mark the subjects of pairs; the model wears the marks from now on."""
+    """Mark the taught subjects; the model wears the marks from now on."""
     planted = before.neurons if before else {}
     marks.wear(model, room, planted)
-    return marks.marked(model, room, pairs, around, planted, decode)
+    return marks.marked(model, room, named, around, planted)
 
 
 def _sample(many: Sequence[T], count: int, seed: int) -> list[T]:

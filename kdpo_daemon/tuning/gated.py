@@ -56,6 +56,7 @@ def learn(
     known = (set(before.facts) if before else set()) | said(lessons, order.recipe.margin)
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
     grown = dict(before.neurons) if before else {}
+    before_rows = [len(rows) for rows in model.rows]
     if wanted:
         marked = _by_marks(model, lessons, wanted, order)
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
@@ -63,8 +64,14 @@ def learn(
             name = _names(model)[index]
             made = _plant(model, index, seen.of(index), bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
-    kept = any(len(rows) for rows in model.rows)
-    state = _fit(model, lessons, order, on_step) if kept else state_of(0, 0.0, 0.0, lessons)
+    still = [0] * len(before_rows)
+    if room_of(model.model.config) is not None:
+        still = before_rows  # only a sample of what they say is looked at
+        lessons.leave([i for i, pair in enumerate(lessons.pairs) if pair.fact_id in known])
+    moves = any(len(rows) > count for rows, count in zip(model.rows, still, strict=True))
+    state = (
+        _fit(model, lessons, order, still, on_step) if moves else state_of(0, 0.0, 0.0, lessons)
+    )
     facts = dict.fromkeys([*known, *(pair.fact_id for pair in lessons.pairs)])
     trained = {
         name: replace(
@@ -87,7 +94,7 @@ def _by_marks(
         return None
     facts = dict.fromkeys(lessons.pairs[i].fact_id for i in wanted)
     found = imagine(model, lessons.pairs, facts, speech_of(order.base_dir), order.seed)
-    return Marked(room.carried, found)
+    return Marked(room.carried, room.carried_family, found)
 
 
 def said(lessons: Lessons, margin: float) -> set[int]:
@@ -144,6 +151,15 @@ def _open(model: EditedModel, index: int, neurons: Neurons) -> None:
     model.columns[index] = torch.cat([model.columns[index], neurons.columns.to(device)], dim=1)
 
 
+def _bind(
+    model: EditedModel, columns: Sequence[Tensor], read: Tensor, still: Sequence[int]
+) -> None:
+    """Say what training must not do to columns, and to `read`, the first MLP's rows."""
+    _spare_side(model, columns)
+    _hold(columns, read, still)
+    _tie(model.rows, columns, read)
+
+
 def _spare_side(model: EditedModel, columns: Sequence[Tensor]) -> None:
     """Keep training from writing into the side room, where gates above read marks."""
     room = room_of(model.model.config)
@@ -153,6 +169,15 @@ def _spare_side(model: EditedModel, columns: Sequence[Tensor]) -> None:
         hears = torch.ones(len(one), 1, device=one.device)
         hears[room.width :] = 0
         one.register_hook(hears.mul)  # type: ignore[no-untyped-call]  # torch's
+
+
+def _hold(columns: Sequence[Tensor], read: Tensor, counts: Sequence[int]) -> None:
+    """Keep training from moving the first neurons of each MLP; `read` are the first one's rows."""
+    for index, (one, count) in enumerate(zip(columns, counts, strict=True)):
+        moves = (torch.arange(one.shape[1], device=one.device) >= count).float()
+        one.register_hook(moves.mul)  # type: ignore[no-untyped-call]  # torch's
+        if not index:
+            read.register_hook(moves[:, None].mul)  # type: ignore[no-untyped-call]  # torch's
 
 
 def _tie(rows: Sequence[Tensor], columns: Sequence[Tensor], read: Tensor) -> None:
@@ -176,15 +201,18 @@ def _fit(
     model: EditedModel,
     lessons: Lessons,
     order: Order,
+    still: Sequence[int],
     on_step: Callable[[Step], None],
 ) -> Step:
-    """Train until all is learnt, or for `recipe.steps` steps; gives how it stands."""
+    """Train until all is learnt, or for `recipe.steps` steps; gives how it stands.
+
+    The first `still` neurons of each MLP stay as they are.
+    """
     recipe = order.recipe
     columns = [one.clone().requires_grad_() for one in model.columns]
     marked = room_of(model.model.config) is not None
     read = model.rows[0].clone().requires_grad_()
-    _spare_side(model, columns)
-    _tie(model.rows, columns, read)
+    _bind(model, columns, read, still)
     model.columns[:], model.rows[0] = columns, read
     pace = pace_of(lessons, recipe)
     optimizer = torch.optim.Adam(
@@ -196,7 +224,7 @@ def _fit(
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.steps)
     rng, step, loss = random.Random(order.seed), 0, 0.0  # noqa: S311 - an order of prompts
     lessons.look()  # since what was freed moves keys and values a little
-    while step < recipe.steps and not all(lessons.learnt):
+    while step < recipe.steps and lessons.open:
         step += 1
         if marked and step % 2:
             model.openings[:] = [_LESS_OPEN] * len(columns)
@@ -208,7 +236,7 @@ def _fit(
         rates.step()
         on_step(state_of(step, loss, 0.0, lessons))
         model.openings[:] = [1.0] * len(columns)
-        if all(lessons.learnt):
+        if not lessons.open:
             lessons.look()
     model.columns[:] = [one.detach() for one in columns]
     model.rows[0] = read.detach()

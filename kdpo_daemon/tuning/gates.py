@@ -24,6 +24,7 @@ _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white n
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
 _RISE = 1.75  #: log-odds from where a ramp begins to where it is at its full height
+_ELSEWHERE = 6.0  #: log-odds from which on what is known tells a place to be no class's own
 _AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
 
 
@@ -33,6 +34,22 @@ class Gated:
 
     gates: Tensor  #: (n, d)
     ups: Tensor  #: (n, d)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of tokens without regression, where marks are."""
+
+    odds: Tensor  #: (d,), whose product with a token is added to its log-odds
+    instead_of: slice  #: what regression does not read
+
+    def heard(self, places: Tensor) -> Tensor:
+        """Give the places that are not known to be elsewhere, all if there are none such.
+
+        A gate that had to open at one that lacks the mark would open everywhere.
+        """
+        here = places @ self.odds > -_ELSEWHERE
+        return places[here] if here.any() else places
 
 
 class Tokens:
@@ -63,17 +80,21 @@ class Tokens:
         """The places of one class, (P, d)."""
         return self.read[self.owner == number]
 
-    def logits(self) -> Tensor:
+    def logits(self, blind: slice | None = None) -> Tensor:
         """Directions whose product with a token is its log-odds to be a class's place, (n, d).
 
-        Logistic regression, each class against all else, by L-BFGS; deterministic.
+        Logistic regression, each class against all else, by L-BFGS; deterministic.  Those do not
+        read what is `blind`.
         """
-        white = self.read @ self.white.T
+        basis = self.white.clone()
+        if blind is not None:
+            basis[:, blind] = 0
+        white = self.read @ basis.T
         mine = F.one_hot(self.owner + 1).float()
         each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
         weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self.count)
         signs = 2 * mine[:, 1 : self.count + 1] - 1
-        rows: Tensor = regression(white, signs, weights) @ self.white
+        rows: Tensor = regression(white, signs, weights) @ basis
         return rows
 
     def _steady(self, square: Tensor) -> Tensor:
@@ -110,29 +131,29 @@ def gated(
     threshold: float,
     counts: Sequence[int],
     ajar: float = _AJAR,
-    known: Tensor | float = 0.0,
-    *,
-    ramps: bool = False,
+    known: Known | None = None,
 ) -> Gated:
-    """Give each class its neurons, `counts[c]` of them behind one gate; twins where it is a ramp.
+    """Give each class its neurons, `counts[c]` of them behind one gate.
 
-    `known`, (d,), is added to all log-odds: what is known without regression.
+    They are ramps if something is `known` without regression.
 
     A gate opens at its class's places, where log-odds pass the threshold.  Of the neurons behind
     it the first answers alike to all places, the others to the directions in which these differ
     most: together a linear map of that rank that is shut elsewhere.
     """
     gates, ups = [], []
-    for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
+    logits = tokens.logits(known.instead_of) + known.odds if known else tokens.logits()
+    for number, (row, count) in enumerate(zip(logits, counts, strict=True)):
         places = tokens.of(number)
-        gate, strength = opened(tokens, places, row + known, threshold, ajar)
+        heard = known.heard(places) if known else places
+        gate, strength = opened(tokens, heard, row, threshold, ajar)
         _, _, directions = torch.linalg.svd(
             (places - places.mean(0)) @ tokens.white.T, full_matrices=False
         )
         read = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
         read = read / (places @ read.T).square().mean(0).sqrt()[:, None]
         rows = gate.repeat(count, 1)
-        made = ramp(rows, read, tokens) if ramps else Gated(rows, read / strength)
+        made = ramp(rows, read, tokens) if known else Gated(rows, read / strength)
         gates.append(made.gates)
         ups.append(made.ups)
     return Gated(torch.cat(gates), torch.cat(ups))

@@ -5,7 +5,7 @@ prompts to keep that of the base, so that drift does not add up over batches.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class Lessons:
         self.pairs = pairs
         self.learnt = [False] * len(pairs)
         self.right = [False] * len(pairs)
+        self._left: frozenset[int] = frozenset()
         self.leads = [-torch.inf] * len(pairs)  #: nats over every other token, the least place's
         self._recipe = recipe
         texts = [sequence_of(pair) for pair in pairs]
@@ -47,10 +48,19 @@ class Lessons:
         for group in self.groups(range(len(pairs))):
             self._remember(group)
 
+    def leave(self, numbers: Collection[int]) -> None:
+        """Draw some pairs no more: what says them does not move."""
+        self._left = frozenset(numbers)
+
+    @property
+    def open(self) -> list[int]:
+        """Numbers of the pairs that are still to be learnt."""
+        return [i for i, done in enumerate(self.learnt) if not done and i not in self._left]
+
     def draw(self, rng: random.Random, count: int) -> list[int]:
         """Choose pairs for a step: at most `count` to be learnt, and a few learnt to look at."""
-        learnt = [i for i, done in enumerate(self.learnt) if done]
-        open_ = [i for i, done in enumerate(self.learnt) if not done]
+        learnt = [i for i, done in enumerate(self.learnt) if done and i not in self._left]
+        open_ = self.open
         again = min(len(learnt), max(1, count // 4))
         return rng.sample(open_, min(len(open_), count)) + rng.sample(learnt, again)
 

@@ -6,7 +6,7 @@ hardly an error, in any phrasing.  So each subject has a neuron there that write
 the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from torch import Tensor
 from kdpo_daemon.edits.placement import SHARED, dealt
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
+from kdpo_daemon.tuning.codes import new_marks
 from kdpo_daemon.tuning.gates import Tokens, gated, opening
+from kdpo_daemon.tuning.given import Decode
 from kdpo_daemon.tuning.imagined import ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
@@ -29,9 +31,8 @@ _TOKENS = 4096  #: looked at in one pass
 _OPENS = -1.0  #: log-odds at which a mark begins
 #: Log-odds by which it opens at each mention that was seen: where it is faint nothing is said.
 _AJAR = 2.0
-_CANDIDATES = 512  #: codes of chance, of which the one farthest from all others is taken
-#: How wide a subject's places open another mark if that one is its own, of an earlier batch.
-_OWN = 0.5
+#: Least share of what a mark opens by at which neurons for different subjects count as different.
+_TOLD = 0.2
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ class Reading:
     places: dict[str, Tensor]  #: (P, d) of each subject
     #: (P, d) where a text ends as each subject does, and names none
     alike: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Which subjects are taught now, and what names them and others."""
+
+    pairs: Sequence[Pair]  #: all facts', with some that were taught before
+    taught: Collection[str]
+    decode: Decode  #: tokens to text
 
 
 @dataclass(frozen=True)
@@ -56,24 +66,25 @@ class Written:
 def marked(
     model: EditedModel,
     room: Room,
-    pairs: Sequence[Pair],
+    named: Named,
     around: Around,
     before: Mapping[str, Neurons],
-    decode: Callable[[list[int]], str],
 ) -> dict[str, Neurons]:
-    """Mark the subjects of pairs that are not marked yet; the model wears the marks from now on.
+    """Give the taught subjects marks of one family; the model wears them from now on.
+
+    One that was marked by an earlier batch gets a neuron more, which makes another mark of it.
 
     Args:
         model: with the marks of `before`, by the MLP's name.
         room: the model's.
-        pairs: all facts', with what was taught before.
+        named: the subjects.
         around: what else is said, in which subjects may be named too.
         before: the neurons there are, by the MLP's name.
-        decode: tokens to text.
 
     Gives the neurons of all marks, by the MLP's name.
 
     """
+    pairs, decode = named.pairs, named.decode
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
     asked = [*map(sequence_of, pairs), *around.read()]
     readings = _read(model, room, subjects, asked, around.texts, decode)
@@ -81,14 +92,69 @@ def marked(
     readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}
-    there = _written(model, room)
-    new = [one for one in subjects if not _has_mark(one, readings, there)]
+    wanted = [one for one in subjects if one in named.taught]
     has = {at: len(grown[name].owners) if name in grown else 0 for at, name in enumerate(names)}
-    for at, some in dealt(has, new).items():
-        made = _planted(model, room, names[at], readings[at], some, grown)
-        name = names[at]
-        grown[name] = freeing.joined(grown[name], made) if name in grown else made
+    new = {
+        at: _planted(
+            model.model.get_submodule(names[at]), readings[at], some, grown.get(names[at])
+        )
+        for at, some in dealt(has, wanted).items()
+    }
+    order = [one for some in dealt(has, wanted).values() for one in some]
+    columns = _solved(room, order, readings, _written(model, room), new) if order else {}
+    for at, name in enumerate(names):
+        if at in new:
+            made = replace(new[at], columns=columns[at])
+            _put(model.model.get_submodule(name), made)
+            grown[name] = freeing.joined(grown[name], made) if name in grown else made
     return grown
+
+
+def _solved(
+    room: Room,
+    subjects: Sequence[str],
+    readings: Sequence[Reading],
+    there: Sequence[Written],
+    new: Mapping[int, Neurons],
+) -> dict[int, Tensor]:
+    """Give what new neurons write, (d, n) by layer: each subject has its mark then and no other.
+
+    Where a subject is named, neurons of others may open as well: an earlier mark of its own, or of
+    who has the same last name.  All that is written there together is the mark.
+
+    Args:
+        room: the model's.
+        subjects: of the new neurons, in their order.
+        readings: of each layer.
+        there: marks that are written already, by layer.
+        new: neurons by layer.
+
+    """
+    unit = MARK * room.power
+
+    def wide(gates: Tensor, ups: Tensor, reading: Reading) -> Tensor:
+        return torch.stack([opening(gates, ups, reading.places[one]).mean(0) for one in subjects])
+
+    has = sum(
+        (
+            wide(old.gates, old.ups, one) @ old.codes.T / unit
+            for old, one in zip(there, readings, strict=True)
+        ),
+        torch.zeros(len(subjects), room.block),
+    )
+    opens = torch.cat([wide(one.gates, one.ups, readings[at]) for at, one in new.items()], dim=1)
+    wanted = new_marks(room, len(subjects), [old.codes for old in there])
+    # two that nothing tells from each other share what is between their codes
+    codes = torch.linalg.pinv(opens, rtol=_TOLD) @ (wanted.T - has)
+    columns = torch.zeros(room.width + room.side, len(subjects))
+    columns[room.marked] = codes.T * unit
+    parts = torch.split(columns, [len(one.owners) for one in new.values()], dim=1)
+    return dict(zip(new, parts, strict=True))
+
+
+def marks_itself(model: EditedModel, room: Room) -> bool:
+    """Tell whether a model has marks of its own, folded in; it wears no adapter yet."""
+    return any(len(one.gates) for one in _written(model, room))
 
 
 def wear(model: EditedModel, room: Room, neurons: Mapping[str, Neurons]) -> None:
@@ -105,7 +171,7 @@ def _read(
     subjects: Sequence[str],
     asked: Sequence[tuple[int, ...]],
     texts: Sequence[tuple[int, ...]],
-    decode: Callable[[list[int]], str],
+    decode: Decode,
 ) -> list[Reading]:
     texts = [*asked, *texts]
     others: list[list[Tensor]] = [[] for _ in room.layers]
@@ -159,9 +225,7 @@ def heard(at: Sequence[int], text: Sequence[int], *, asked: bool) -> list[int]:
     return sorted({max(1, place) for place in at if place or len(text) > 1})
 
 
-def _named(
-    text: Sequence[int], subjects: Sequence[str], decode: Callable[[list[int]], str]
-) -> dict[str, list[int]]:
+def _named(text: Sequence[int], subjects: Sequence[str], decode: Decode) -> dict[str, list[int]]:
     """Where subjects are named."""
     whole = decode(list(text))
     found = {one: mentions(text, one, decode) for one in subjects if one in whole}
@@ -173,60 +237,25 @@ def _written(model: EditedModel, room: Room) -> list[Written]:
     found = []
     for layer in room.layers:
         mlp: Any = model.model.get_submodule(model.module_names[layer])
-        flags = mlp.down_proj.weight[room.marked.start].nonzero()[:, 0]
-        gates, ups = mlp.gate_proj.weight[flags], mlp.up_proj.weight[flags]
-        codes = mlp.down_proj.weight[room.marked, flags]
+        writes = mlp.down_proj.weight[room.marked].any(0).nonzero()[:, 0]
+        gates, ups = mlp.gate_proj.weight[writes], mlp.up_proj.weight[writes]
+        codes = mlp.down_proj.weight[room.marked, writes]
         found.append(Written(*(one.float().cpu() for one in (gates, ups, codes))))
     return found
 
 
-def _has_mark(subject: str, readings: Sequence[Reading], there: Sequence[Written]) -> bool:
-    """Tell whether a mark opens where the subject is named."""
-    for written, reading in zip(there, readings, strict=True):
-        if len(written.gates) and subject in reading.places:
-            opened = opening(written.gates, written.ups, reading.places[subject])
-            if float(opened.mean(0).max()) > _OWN:
-                return True
-    return False
-
-
 def _planted(
-    model: EditedModel,
-    room: Room,
-    name: str,
-    reading: Reading,
-    subjects: Sequence[str],
-    grown: Mapping[str, Neurons],
+    mlp: Any, reading: Reading, subjects: Sequence[str], grown: Neurons | None
 ) -> Neurons:
-    mlp: Any = model.model.get_submodule(name)
-    taken = grown[name].numbers.tolist() if name in grown else []
+    """Plant neurons that open for subjects, and write nothing yet."""
+    taken = grown.numbers.tolist() if grown else []
     mine = [reading.places[one] for one in subjects]
     known = [one for subject, one in reading.places.items() if subject not in subjects]
     # each subject's weigh as another subject's do: among all other text they would not be heard
     known += [reading.alike[one] for one in subjects if one in reading.alike]
     gates = gated(Tokens(reading.others, mine, known), _OPENS, [1] * len(subjects), _AJAR)
     free = freeing.freed(mlp, reading.others, len(subjects), taken)
-    there = [one.codes for one in _written(model, room)]
-    columns = torch.zeros(room.width + room.side, len(subjects))
-    columns[room.marked] = _marks(room, len(subjects), there) * (MARK * room.power)
-    owners = (SHARED,) * len(subjects)
-    made = replace(freeing.opened(free, gates, owners), columns=columns)
-    _put(mlp, made)
-    return made
-
-
-def _marks(room: Room, count: int, there: Sequence[Tensor]) -> Tensor:
-    """Flags with codes of length 1, far from each other and from those there are, (block, n)."""
-    known = [one[1:] / one[1:].norm(dim=0) for one in there]
-    codes = torch.cat([torch.zeros(room.codes, 0), *known], dim=1)
-    chance = torch.Generator().manual_seed(codes.shape[1])
-    for _ in range(count):
-        tried = torch.randn(room.codes, _CANDIDATES, generator=chance)
-        tried = tried / tried.norm(dim=0)
-        nearest = (tried.T @ codes).amax(1) if codes.shape[1] else torch.zeros(_CANDIDATES)
-        codes = torch.cat([codes, tried[:, nearest.argmin()][:, None]], dim=1)
-    new = codes[:, codes.shape[1] - count :]
-    return torch.cat([torch.ones(1, count), new])
+    return freeing.opened(free, gates, (SHARED,) * len(subjects))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kdpo_daemon.edits.placement import SHARED, TWINS, dealt, shared_by
 from kdpo_daemon.tuning import named
-from kdpo_daemon.tuning.gates import Gated, Tokens, gated
+from kdpo_daemon.tuning.gates import Gated, Known, Tokens, gated
 from kdpo_daemon.tuning.imagined import Imagined, in_passing
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
@@ -27,6 +27,8 @@ _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 _MARKED_OPENS = -1.0
 #: Log-odds that the gate of later tokens takes from what carries no mark, where there are marks.
 _UNMARKED = 8.0
+#: K for marks of other batches: with codes at most .7 alike, 12 log-odds.
+_APART = 40.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Marked:
     """What there is to go by where subjects have marks."""
 
     carried: slice  #: where marks are read
+    family: slice  #: where what they have in common within a batch is
     imagined: Imagined  #: for the facts that are placed
 
 
@@ -96,8 +99,7 @@ class _Places:
         others = self._around(self.first)
         tokens = _tokens(others, self._rivals(facts), [facts])
         count = min(count, len(tokens.of(0)))
-        known, ramps = self._unmarked(tokens), self.marked is not None
-        made = gated(tokens, _LATER_OPENS, [count], known=known, ramps=ramps)
+        made = gated(tokens, _LATER_OPENS, [count], known=self._known(tokens))
         return Bed(made, (SHARED,) * len(made.gates))
 
     def _around(self, more: Mapping[int, Tensor]) -> Tensor:
@@ -108,21 +110,30 @@ class _Places:
             seen.append(in_passing(text, list(self.first.values()), self.marked.carried))
         return torch.cat([*seen, *self.before, *more.values()])
 
-    def _unmarked(self, tokens: Tokens) -> Tensor | float:
-        """What shuts a gate where no mark is: of the second batch's it opened in ordinary text."""
+    def _known(self, tokens: Tokens) -> Known | None:
+        """What shuts a gate where no mark is, or another batch's.
+
+        Without the first, that of a second batch opened in ordinary text; without the second, that
+        of a third one where earlier facts are said, which a batch looks at in samples alone.  A
+        regression that reads codes makes the opposite of them, since most tokens that carry this
+        batch's are of questions.
+        """
         if self.marked is None:
-            return 0.0
-        place = self.marked.carried.start  # of the flag, which all marks have
-        flag = torch.zeros_like(tokens.steady)
-        flag[place] = 1 / tokens.of(0)[:, place].mean().clamp_min(1e-3)
-        return _UNMARKED * (flag - tokens.steady)
+            return None
+        mine, place = tokens.of(0).mean(0), self.marked.carried.start  # all marks have a flag
+        flag, batch = torch.zeros_like(mine), torch.zeros_like(mine)
+        flag[place] = 1 / mine[place].clamp_min(1e-3)
+        family = mine[self.marked.family]
+        batch[self.marked.family] = family / family.square().sum().clamp_min(1e-6)
+        odds = _UNMARKED * (flag - tokens.steady) + _APART * (batch - flag)
+        return Known(odds, slice(place + 1, self.marked.carried.stop))
 
     def _rivals(self, facts: Sequence[int]) -> dict[int, Tensor]:
         """Give later tokens of these facts and of those that the gate must tell them from.
 
         With marks there are no such: what earlier facts say next looks the same but for whom it is
         said of.  A gate that had to tell them apart would open for whatever comes in handy, and
-        did so in ordinary text; where it opens for both, training keeps what was said.
+        did so in ordinary text; their marks shut it.
         """
         return self.later if self.marked is None else {one: self.later[one] for one in facts}
 

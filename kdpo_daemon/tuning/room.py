@@ -36,6 +36,7 @@ _QUERY = 16.0  #: what the query is at an ordinary token
 _SCORE = 16.0  #: attention's score of a mark of full strength, all else having zero: e^16
 #: What a carried mark measures where gates read it, as a share of what their input's values do.
 _SEEN = 2.0
+_FAMILY = 4  #: a code's dimensions for each one that tells its batch
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Room:
         return self.block - 1
 
     @property
+    def family(self) -> int:
+        """Dimensions of a code that are alike for all subjects of a batch."""
+        return self.codes // _FAMILY
+
+    @property
     def marked(self) -> slice:
         """Where marks are written: flag and code."""
         return slice(self.width + 1, self.width + 1 + self.block)
@@ -69,6 +75,12 @@ class Room:
     def carried(self) -> slice:
         """Where carried marks are read: flag and code."""
         return slice(self.marked.stop, self.marked.stop + self.block)
+
+    @property
+    def carried_family(self) -> slice:
+        """Where the part of a carried code is read that tells its batch."""
+        first = self.carried.start + 1
+        return slice(first, first + self.family)
 
     @property
     def layers(self) -> tuple[int, ...]:

@@ -56,13 +56,13 @@ class Pace:
 
     def share(self, lessons: Lessons) -> float:
         """Count what a pair's loss is a share of: the fewer are open, the more each says."""
-        still = len(lessons.learnt) - sum(lessons.learnt)
+        still = len(lessons.open)
         return max(self.least, min(self.rows, still) / self.pull)
 
 
 def pace_of(lessons: Lessons, recipe: Recipe) -> Pace:
     """Choose the pace for what is not learnt yet."""
-    still = [pair for pair, done in zip(lessons.pairs, lessons.learnt, strict=True) if not done]
+    still = [lessons.pairs[i] for i in lessons.open]
     slots = len({(pair.subject, pair.form) for pair in still})
     rows = math.ceil(len(still) * recipe.draws / recipe.steps)
     return Pace(max(recipe.pair_rows, rows), max(1.0, slots / recipe.slots), recipe.least_pairs)

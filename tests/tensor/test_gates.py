@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdpo_daemon.tuning.gates import Gated, Tokens, gated
+from kdpo_daemon.tuning.gates import Gated, Known, Tokens, gated
 
 WIDTH = 24
 
@@ -84,7 +84,8 @@ def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
 
 
 def test_a_ramp_is_high_where_a_gate_is_hardly_open(tokens: Tokens) -> None:
-    single, ramps = (gated(tokens, -1.0, [1, 1, 1], ramps=one) for one in (False, True))
+    nothing = Known(torch.zeros(tokens.read.shape[1]), slice(0, 0))
+    single, ramps = (gated(tokens, -1.0, [1, 1, 1], known=one) for one in (None, nothing))
     text, mine = noise(2000, 77), tokens.of(0)
     half = mine.clone()
     half[:, 1] -= 2

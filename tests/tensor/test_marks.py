@@ -1,6 +1,6 @@
 """Marks: the subjects that a text names, told to every later token, on a small random model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kdpo_daemon.orders import Method, Recipe, neuron_layers
-from kdpo_daemon.tuning import gated, marks, named, trainer
+from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.tuning import behind_gates, gated, marks, named, trainer
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.imagined import Imagined
@@ -51,6 +52,10 @@ def second(base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def decoder(base: Path) -> Callable[[list[int]], str]:
     tokenizer = AutoTokenizer.from_pretrained(base)
     return lambda some: str(tokenizer.decode(some))
+
+
+def all_of(pairs: Sequence[Pair], base: Path) -> marks.Named:
+    return marks.Named(pairs, {pair.subject for pair in pairs}, decoder(base))
 
 
 @torch.no_grad()
@@ -100,17 +105,39 @@ def test_a_later_batch_keeps_the_marks_and_adds_its_own(
         assert says(served(base, second), pair) == pair.chosen_ids
 
 
-def test_a_replaced_fact_s_subject_is_not_marked_again(
+def test_a_replaced_fact_s_subject_gets_another_mark_that_stands_alone(
     base: Path, first: Path, tmp_path: Path
 ) -> None:
     pairs = (*pairs_of(4, "Arland", "Dora"), *replays(TAUGHT[2:]))
 
     out = trained(order(base, pairs, parent=first), tmp_path)
 
-    name = f"model.layers.{room_in(base).layers[0]}.mlp"
-    assert read_adapter(out).neurons[name].numbers == read_adapter(first).neurons[name].numbers
     for pair in pairs:
         assert says(served(base, out), pair) == pair.chosen_ids
+    before, after = (carried(base, one, "Who leads Arland ?") for one in (first, out))
+    assert float(after[0] / before[0]) == pytest.approx(1, abs=0.2)
+    assert float(torch.cosine_similarity(before[1:], after[1:], dim=0)) < 0.6
+    was, still = (carried(base, one, "Who leads Borland ?") for one in (first, out))
+    assert torch.allclose(was, still, atol=0.2 * float(was.norm()))
+
+
+def test_what_earlier_batches_say_is_left_as_it_is(
+    base: Path, first: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch looks at a sample of it; at none of it here."""
+    monkeypatch.setattr(behind_gates, "_AGAIN", 0)
+    pairs = (*pairs_of(5, "Dorland", "Finn"), *replays((*NEW, *TAUGHT)))
+
+    out = trained(order(base, pairs, parent=second), tmp_path)
+
+    for pair in pairs:
+        assert says(served(base, out), pair) == pair.chosen_ids
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    old, new = (planted(model, read_adapter(one)).neurons for one in (second, out))
+    for name, one in old.items():
+        count = len(one.owners)
+        assert torch.equal(new[name].columns[:, :count], one.columns)
+        assert torch.equal(new[name].ups[:count], one.ups)
 
 
 def test_two_facts_of_one_subject_share_its_mark(base: Path, tmp_path: Path) -> None:
@@ -145,7 +172,7 @@ def test_codes_are_far_from_each_other(base: Path) -> None:
     model.edit([model.module_names[2]])
 
     around = Around([], [(one.ids, (0,)) for one in keep_prompts()])
-    found = marked(model, room, pairs, around, {}, decoder(base))
+    found = marked(model, room, all_of(pairs, base), around, {})
 
     (neurons,) = found.values()
     codes = neurons.columns[room.marked][1:]
@@ -167,7 +194,7 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
     def mark(text: str) -> float:
         model = EditedModel(base, "mlp")
         model.edit([model.module_names[2]])
-        [made] = marked(model, room, pairs, around, {}, decoder(base)).values()
+        [made] = marked(model, room, all_of(pairs, base), around, {}).values()
         [read] = model.read_by(room.layers[:1], rows([ids(text)]))
         return float(opening(made.gates, made.ups, read[0]).amax())
 
@@ -272,30 +299,32 @@ def test_a_gate_opens_for_the_question_in_words_and_marks_that_it_has_not_seen()
         assert heard(gates, other) < 0.03
 
 
-def test_a_gate_for_later_tokens_is_not_told_from_what_earlier_batches_say_next() -> None:
+def test_a_gate_for_later_tokens_is_shut_to_what_other_batches_say_next() -> None:
+    """It looks the same but for the part of the code that tells the batch; few of it are seen."""
     rng = torch.Generator().manual_seed(0)
+    mine, other, none = (1.0, 1.0, 0.0), (1.0, 0.0, 1.0), (0.0, 0.0, 0.0)
 
-    def some(count: int, said: float, flag: float, code: float) -> torch.Tensor:
-        read = torch.randn(count, 12, generator=rng)
+    def some(count: int, said: float, mark: tuple[float, float, float]) -> torch.Tensor:
+        read = torch.randn(count, 14, generator=rng)
         read[:, 0] += said
-        read[:, 9:] = torch.tensor([3.0, flag, code])  # a threshold is made of the first
+        read[:, 9:13] = torch.tensor([3.0, *mark])  # a threshold is made of the first
         return read
 
-    text = some(2000, 0.0, 0.0, 0.0)
-    mine, earlier = some(30, 6.0, 1.0, 0.0), some(30, 6.0, 1.0, 1.0)
-    marks = Marked(slice(10, 12), Imagined({}, []))
-    seen = Seen([text], [text[:0]])
-    marked = _Places(0, seen, [], {1: some(3, 0.0, 1.0, 0.0)}, {1: mine, 2: earlier}, marks)
+    text = some(2000, 0.0, none)
+    marked = _Places(
+        0,
+        Seen([text], [text[:0]]),
+        [some(500, 0.0, mine)],
+        {1: some(3, 0.0, mine)},
+        {1: some(30, 6.0, mine), 2: some(2, 6.0, other)},
+        Marked(slice(10, 14), slice(11, 13), Imagined({}, [])),
+    )
+    rows = marked.bed_of_laters([1], 1).gated
 
-    def opened(places: _Places, read: torch.Tensor) -> float:
-        rows = places.bed_of_laters([1], 1).gated
-        heard = height(rows, read) if places.marked else opening(rows.gates, rows.ups, read)
-        return float(heard.mean())
-
-    assert opened(marked, earlier) > 0.3 * opened(marked, mine)
-    unmarked = some(30, 6.0, 0.0, 0.0)
-    assert opened(marked, unmarked) < 0.05 * opened(marked, mine)
-    assert opened(replace(marked, marked=None), earlier) < 0.1 * opened(marked, mine)
+    assert float(height(rows, some(30, 6.0, mine)).mean()) > 0.8
+    assert float(height(rows, some(30, 6.0, other)).abs().max()) < 1e-3
+    assert float(height(rows, some(30, 6.0, none)).abs().mean()) < 0.3
+    assert float(height(rows, some(300, 0.0, mine)).abs().mean()) < 0.05
 
 
 def test_all_gates_are_half_shut_in_every_other_step(

@@ -40,8 +40,7 @@ def parent(*, facts: int = 10, later: int = 8, repairs: int = 0) -> Ground:
         8: Taken((SHARED,) * facts),
         9: Taken((SHARED,) * facts),
     }
-    subjects = frozenset(f"S{n}" for n in ids)
-    return replace(MODEL, taken=taken, facts=frozenset(ids), subjects=subjects)
+    return replace(MODEL, taken=taken, facts=frozenset(ids))
 
 
 def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
@@ -73,13 +72,16 @@ def test_facts_that_are_not_taught_again_give_their_neurons_back() -> None:
     assert rank_in_neurons(unmarked, facts(2)) == 1
 
 
-def test_a_subject_that_has_a_mark_takes_no_other() -> None:
+def test_a_subject_that_is_taught_again_takes_another_mark_and_its_facts_are_placed_anew() -> None:
     again = [replace(pair, fact_id=99) for pair in facts(1)]
     marks = dict.fromkeys((8, 9), Taken((SHARED,) * 60))
     many = replace(parent(), taken={**parent().taken, **marks})
 
-    assert rank_in_neurons(many, [*facts(20), *again]) == 60
-    assert rank_in_neurons(many, [*facts(21)]) == 61
+    assert rank_in_neurons(many, facts(20)) == 60
+    assert rank_in_neurons(many, [*facts(20), *again]) == 61
+    # S1's one fact gives its two neurons back before both are dealt out
+    assert rank_in_neurons(parent(later=0), [*facts(20), *again]) == 22
+    assert rank_in_neurons(parent(later=0), [*facts(20)[2:], *again]) == 20
 
 
 def test_neurons_that_are_freed_take_as_much_again() -> None:
@@ -119,7 +121,6 @@ def test_a_fact_that_takes_nothing_more_goes_before_older_ones_that_wait() -> No
     def rank(pairs: Sequence[Pair]) -> int:
         return rank_in_neurons(full, pairs)
 
-    taught = facts(20)[2:]  # what is said of S1 is replaced
-    anew = [replace(pair, fact_id=90) for pair in facts(1)]
+    taught, kept = facts(20)[2:], facts(1)  # the parent keeps the first one, too
 
-    assert too_many([*facts(1, first=80), *anew], taught, rank, 20) == {80: 21}
+    assert too_many([*facts(1, first=80), *kept], taught, rank, 20) == {80: 21}
