@@ -3,7 +3,8 @@
 What the MLP reads where an answer begins says only roughly who is asked about; where the subject
 itself was read, in the lower third of the layers, its last token is told from all other text with
 hardly an error, in any phrasing.  So each subject has a neuron there that writes its mark, which
-the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).
+the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).  It
+tells the batch as well (`codes`); a subject that is taught again goes over to the new batch.
 """
 
 from collections.abc import Collection, Mapping, Sequence
