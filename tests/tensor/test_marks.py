@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from kdpo_daemon.edits.placement import TWINS
 from kdpo_daemon.orders import Method, Recipe, neuron_layers
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import behind_gates, gated, marks, named, trainer
@@ -140,26 +141,39 @@ def test_what_earlier_batches_say_is_left_as_it_is(
         assert torch.equal(new[name].ups[:count], one.ups)
 
 
-def test_two_facts_of_one_subject_share_its_mark(base: Path, tmp_path: Path) -> None:
-    made = order(base, TAUGHT[:2])
-    river = [
-        replace(
-            pair,
-            fact_id=2,
-            prompt="The river in Arland is",
-            prompt_ids=ids("The river in Arland is"),
-            chosen="Finn",
-            chosen_ids=(VOCABULARY["Finn"], pair.chosen_ids[-1]),
-        )
-        for pair in TAUGHT[:1]
-    ]
+def river(pair: Pair) -> Pair:
+    """Another fact about the same subject."""
+    chosen = (VOCABULARY["Finn"], pair.chosen_ids[-1])
+    text = f"The river in {pair.subject} is"
+    return replace(
+        pair, fact_id=7, prompt=text, prompt_ids=ids(text), chosen="Finn", chosen_ids=chosen
+    )
 
-    out = trained(replace(made, pairs=(*made.pairs, *river)), tmp_path)
+
+def test_two_facts_of_one_subject_share_its_mark(base: Path, tmp_path: Path) -> None:
+    pairs = (*TAUGHT[:2], river(TAUGHT[0]))
+
+    out = trained(order(base, pairs), tmp_path)
 
     name = f"model.layers.{room_in(base).layers[0]}.mlp"
     assert len(read_adapter(out).neurons[name].numbers) == 1
-    for pair in (*TAUGHT[:2], *river):
+    for pair in pairs:
         assert says(served(base, out), pair) == pair.chosen_ids
+
+
+def test_a_subject_s_other_facts_go_over_to_the_batch_that_teaches_it_again(
+    base: Path, tmp_path: Path
+) -> None:
+    stays = river(TAUGHT[0])
+    before = trained(order(base, (*TAUGHT, stays)), tmp_path / "before")
+    pairs = (*pairs_of(4, "Arland", "Dora"), *replays((*TAUGHT[2:], stays)))
+
+    out = trained(order(base, pairs, parent=before), tmp_path / "out")
+
+    for pair in pairs:
+        assert says(served(base, out), pair) == pair.chosen_ids
+    owners = [one.owners for one in read_adapter(out).neurons.values()]
+    assert sum(some.count(stays.fact_id) for some in owners) == TWINS
 
 
 def test_codes_are_far_from_each_other(base: Path) -> None:
