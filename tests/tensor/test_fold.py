@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kdpo_daemon import checkpoints
-from kdpo_daemon.edits.placement import SHARED, TWINS
+from kdpo_daemon.edits.placement import SHARED, TWINS, Ground, rank_in_neurons
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.model_dir import Folded, folded_in, model_sha256, shape_of
 from kdpo_daemon.orders import (

@@ -162,13 +162,13 @@ def test_two_facts_of_one_subject_share_its_mark(base: Path, tmp_path: Path) -> 
 
 
 def test_a_subject_s_other_facts_go_over_to_the_batch_that_teaches_it_again(
-    base: Path, tmp_path: Path
+    base: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     stays = river(TAUGHT[0])
-    before = trained(order(base, (*TAUGHT, stays)), tmp_path / "before")
+    before = trained(order(base, (*TAUGHT, stays)), tmp_path_factory.mktemp("before"))
     pairs = (*pairs_of(4, "Arland", "Dora"), *replays((*TAUGHT[2:], stays)))
 
-    out = trained(order(base, pairs, parent=before), tmp_path / "out")
+    out = trained(order(base, pairs, parent=before), tmp_path)
 
     for pair in pairs:
         assert says(served(base, out), pair) == pair.chosen_ids
