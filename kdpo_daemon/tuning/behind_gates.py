@@ -2,7 +2,7 @@
 
 Where subjects have marks, what names none of them leaves every gate shut, and so a sample of it is
 enough to look at; and of what was taught before, too, since that does not move and other batches'
-marks shut the new gates: a batch takes as long as the first did.
+marks shut the new gates.
 """
 
 import random

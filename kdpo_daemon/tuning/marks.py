@@ -95,19 +95,18 @@ def marked(
     grown = {name: before[name] for name in names if name in before}
     wanted = [one for one in subjects if one in named.taught]
     has = {at: len(grown[name].owners) if name in grown else 0 for at, name in enumerate(names)}
+    there, hands = _written(model, room), dealt(has, wanted)
+    mlps = {at: model.model.get_submodule(names[at]) for at in hands}
     new = {
-        at: _planted(
-            model.model.get_submodule(names[at]), readings[at], some, grown.get(names[at])
-        )
-        for at, some in dealt(has, wanted).items()
+        at: _planted(mlps[at], readings[at], some, grown.get(names[at]))
+        for at, some in hands.items()
     }
-    order = [one for some in dealt(has, wanted).values() for one in some]
-    columns = _solved(room, order, readings, _written(model, room), new) if order else {}
-    for at, name in enumerate(names):
-        if at in new:
-            made = replace(new[at], columns=columns[at])
-            _put(model.model.get_submodule(name), made)
-            grown[name] = freeing.joined(grown[name], made) if name in grown else made
+    order = [one for some in hands.values() for one in some]
+    columns = _solved(room, order, readings, there, new) if order else {}
+    for at, column in columns.items():
+        name, made = names[at], replace(new[at], columns=column)
+        _put(mlps[at], made)
+        grown[name] = freeing.joined(grown[name], made) if name in grown else made
     return grown
 
 

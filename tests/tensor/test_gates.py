@@ -83,6 +83,30 @@ def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
     assert torch.allclose(torch.stack(means), torch.ones(3), atol=0.3)
 
 
+def test_what_is_known_otherwise_is_not_read_by_the_regression(tokens: Tokens) -> None:
+    rows = tokens.logits(slice(10, 13))
+
+    assert torch.equal(rows[:, 10:13], torch.zeros(3, 3))
+    assert bool((tokens.logits()[:, 10:13] != 0).all())
+
+
+def test_a_gate_is_not_held_open_by_a_place_that_is_known_to_be_elsewhere() -> None:
+    text, mine, other = noise(2000, 0), places(0, 1), noise(500, 77)
+    for read in (text, mine, other):
+        read[:, 20] = 0
+    lost = mine[:1].clone()
+    lost[:, 20] = 1
+    odds = torch.zeros(WIDTH)
+    odds[20] = -100
+
+    rows = gated(
+        Tokens(text, [torch.cat([mine, lost])]), -1.0, [1], known=Known(odds, slice(20, 21))
+    )
+
+    assert float((answers(rows, mine) @ torch.tensor([1.0, -1.0])).min()) > 0.5
+    assert float((answers(rows, other) @ torch.tensor([1.0, -1.0])).abs().max()) < 1e-2
+
+
 def test_a_ramp_is_high_where_a_gate_is_hardly_open(tokens: Tokens) -> None:
     nothing = Known(torch.zeros(tokens.read.shape[1]), slice(0, 0))
     single, ramps = (gated(tokens, -1.0, [1, 1, 1], known=one) for one in (None, nothing))

@@ -335,6 +335,9 @@ def test_a_gate_for_later_tokens_is_shut_to_what_other_batches_say_next() -> Non
     )
     rows = marked.bed_of_laters([1], 1).gated
 
+    known = marked._known(Tokens(text, [marked.later[1]]))
+    assert known is not None
+    assert known.instead_of == slice(11, 14)  # codes, and not the flag
     assert float(height(rows, some(30, 6.0, mine)).mean()) > 0.8
     assert float(height(rows, some(30, 6.0, other)).abs().max()) < 1e-3
     assert float(height(rows, some(30, 6.0, none)).abs().mean()) < 0.3

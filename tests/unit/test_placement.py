@@ -79,9 +79,12 @@ def test_a_subject_that_is_taught_again_takes_another_mark_and_its_facts_are_pla
 
     assert rank_in_neurons(many, facts(20)) == 60
     assert rank_in_neurons(many, [*facts(20), *again]) == 61
-    # S1's one fact gives its two neurons back before both are dealt out
-    assert rank_in_neurons(parent(later=0), [*facts(20), *again]) == 22
-    assert rank_in_neurons(parent(later=0), [*facts(20)[2:], *again]) == 20
+    # one subject's ten facts are all in one layer; with one more they are dealt out to both
+    one = [replace(pair, subject="S1") for pair in facts(10)]
+    uneven = Taken(tuple(fact for fact in range(1, 11) for _ in range(2)))
+    apart = replace(MODEL, taken={28: uneven}, facts=frozenset(range(1, 11)))
+    assert rank_in_neurons(apart, one) == 20
+    assert rank_in_neurons(apart, [*one, *again]) == 12
 
 
 def test_neurons_that_are_freed_take_as_much_again() -> None:
