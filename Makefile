@@ -50,8 +50,9 @@ $(MODEL)/config.json: | $(VENV)/.complete
 	@deploy/demo-model $(VENV) $(MODEL)
 
 # Room for facts: docs/serving.md.
-$(WIDE)/config.json: | $(MODEL)/config.json
+$(WIDE)/config.json: kdpo_daemon/tuning/room.py kdpo_daemon/tuning/widen.py | $(MODEL)/config.json
 	@echo "Widening the demo model into $(WIDE) ..."
+	@rm -rf $(WIDE)
 	@$(BIN)/kdpo widen $(MODEL) $(WIDE)
 
 clean:

@@ -94,7 +94,7 @@ def _by_marks(
         return None
     facts = dict.fromkeys(lessons.pairs[i].fact_id for i in wanted)
     found = imagine(model, lessons.pairs, facts, speech_of(order.base_dir), order.seed)
-    return Marked(room.carried, room.carried_family, found)
+    return Marked(room.width, room.carried, room.carried_family, found)
 
 
 def said(lessons: Lessons, margin: float) -> set[int]:

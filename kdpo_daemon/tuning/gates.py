@@ -24,7 +24,8 @@ _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white n
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
 _RISE = 1.75  #: log-odds from where a ramp begins to where it is at its full height
-_ELSEWHERE = 6.0  #: log-odds from which on what is known tells a place to be no class's own
+_ELSEWHERE = 10.0  #: log-odds from which on what is known tells a place to be no class's own
+_BELIEVED = 0.5  #: share of what is known that a regression counts on
 _AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
 
 
@@ -43,12 +44,17 @@ class Known:
     odds: Tensor  #: (d,), whose product with a token is added to its log-odds
     instead_of: slice  #: what regression does not read
 
+    def here(self, places: Tensor) -> Tensor:
+        """Tell which places are not known to be elsewhere, (N,)."""
+        here: Tensor = places @ self.odds > -_ELSEWHERE
+        return here
+
     def heard(self, places: Tensor) -> Tensor:
-        """Give the places that are not known to be elsewhere, all if there are none such.
+        """Give the places that are here, all if there are none such.
 
         A gate that had to open at one that lacks the mark would open everywhere.
         """
-        here = places @ self.odds > -_ELSEWHERE
+        here = self.here(places)
         return places[here] if here.any() else places
 
 
@@ -80,22 +86,25 @@ class Tokens:
         """The places of one class, (P, d)."""
         return self.read[self.owner == number]
 
-    def logits(self, blind: slice | None = None) -> Tensor:
+    def logits(self, known: Known | None = None) -> Tensor:
         """Directions whose product with a token is its log-odds to be a class's place, (n, d).
 
-        Logistic regression, each class against all else, by L-BFGS; deterministic.  Those do not
-        read what is `blind`.
+        Logistic regression, each class against all else, by L-BFGS; deterministic.  It begins at
+        what is `known`, and so has the rest to tell: a place whose mark is faint is learnt, one
+        that lacks it is not, and text that is shut by itself is let be.
         """
-        basis = self.white.clone()
-        if blind is not None:
-            basis[:, blind] = 0
-        white = self.read @ basis.T
-        mine = F.one_hot(self.owner + 1).float()
+        mine = F.one_hot(self.owner + 1)
         each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
         weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self.count)
-        signs = 2 * mine[:, 1 : self.count + 1] - 1
-        rows: Tensor = regression(white, signs, weights) @ basis
-        return rows
+        own = mine[:, 1 : self.count + 1]
+        basis, begins = self.white.clone(), None
+        if known is not None:
+            basis[:, known.instead_of] = 0
+            begins = _BELIEVED * (self.read @ known.odds)[:, None]
+            weights = weights * ~(own.bool() & ~known.here(self.read)[:, None])
+        white, signs = self.read @ basis.T, 2.0 * own - 1
+        rows: Tensor = regression(white, signs, weights, begins) @ basis
+        return rows if known is None else rows + known.odds
 
     def _steady(self, square: Tensor) -> Tensor:
         found = torch.linalg.solve(square, self.read.mean(0).double()).float()
@@ -103,21 +112,25 @@ class Tokens:
         return steady
 
 
-def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
+def regression(
+    read: Tensor, signs: Tensor, weights: Tensor, begins: Tensor | None = None
+) -> Tensor:
     """Logistic regression by L-BFGS, (n, k): deterministic.
 
     Args:
         read: (N, k), in coordinates in which all are as good as each other.
         signs: of each token in each class, (N, n) of 1 and -1.
         weights: of each token in each class, (N, n).
+        begins: log-odds that are known, (N, 1), to which the found ones are added.
 
     """
+    offset = 0.0 if begins is None else begins
     found = torch.zeros(signs.shape[1], read.shape[1], requires_grad=True)
     solver = torch.optim.LBFGS([found], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        wrong = weights * F.softplus(-signs * (read @ found.T))
+        wrong = weights * F.softplus(-signs * (read @ found.T + offset))
         loss: Tensor = wrong.sum() + _DECAY * found.square().sum()
         torch.autograd.backward(loss)
         return loss.detach()
@@ -142,8 +155,7 @@ def gated(
     most: together a linear map of that rank that is shut elsewhere.
     """
     gates, ups = [], []
-    logits = tokens.logits(known.instead_of) + known.odds if known else tokens.logits()
-    for number, (row, count) in enumerate(zip(logits, counts, strict=True)):
+    for number, (row, count) in enumerate(zip(tokens.logits(known), counts, strict=True)):
         places = tokens.of(number)
         heard = known.heard(places) if known else places
         gate, strength = opened(tokens, heard, row, threshold, ajar)

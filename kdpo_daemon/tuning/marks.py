@@ -24,7 +24,7 @@ from kdpo_daemon.tuning.imagined import ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.packing import batches, rows
-from kdpo_daemon.tuning.room import MARK, Room
+from kdpo_daemon.tuning.room import Room
 from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
@@ -130,7 +130,7 @@ def _solved(
         new: neurons by layer.
 
     """
-    unit = MARK * room.power
+    unit = room.mark * room.power
 
     def wide(gates: Tensor, ups: Tensor, reading: Reading) -> Tensor:
         return torch.stack([opening(gates, ups, reading.places[one]).mean(0) for one in subjects])

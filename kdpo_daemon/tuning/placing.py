@@ -26,7 +26,9 @@ _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: The same for first tokens where marks tell the subject, and only the question is left to tell.
 _MARKED_OPENS = -1.0
 #: Log-odds that the gate of later tokens takes from what carries no mark, where there are marks.
-_UNMARKED = 8.0
+_UNMARKED = 20.0
+#: Share of a batch's later places whose marks are fainter than what counts as one.
+_FAINT = 0.1
 #: K for marks of other batches: with codes at most .7 alike, 12 log-odds.
 _APART = 40.0
 
@@ -35,6 +37,7 @@ _APART = 40.0
 class Marked:
     """What there is to go by where subjects have marks."""
 
+    constant: int  #: where the side room's constant is read
     carried: slice  #: where marks are read
     family: slice  #: where what they have in common within a batch is
     imagined: Imagined  #: for the facts that are placed
@@ -116,17 +119,21 @@ class _Places:
         Without the first, that of a second batch opened in ordinary text; without the second, that
         of a third one where earlier facts are said, which a batch looks at in samples alone.  A
         regression that reads codes makes the opposite of them, since most tokens that carry this
-        batch's are of questions.
+        batch's are of questions.  The more a token holds, the less a norm leaves of a flag: what
+        it left of the side room's constant tells how large the flag would be.
         """
         if self.marked is None:
             return None
-        mine, place = tokens.of(0).mean(0), self.marked.carried.start  # all marks have a flag
-        flag, batch = torch.zeros_like(mine), torch.zeros_like(mine)
-        flag[place] = 1 / mine[place].clamp_min(1e-3)
-        family = mine[self.marked.family]
-        batch[self.marked.family] = family / family.square().sum().clamp_min(1e-6)
-        odds = _UNMARKED * (flag - tokens.steady) + _APART * (batch - flag)
-        return Known(odds, slice(place + 1, self.marked.carried.stop))
+        room, mine = self.marked, tokens.of(0)
+        flag, none, batch = torch.zeros(3, mine.shape[1]).unbind()
+        place = room.carried.start  # all marks have a flag
+        flag[place] = 1 / mine[:, place].mean().clamp_min(1e-3)
+        strength = mine[:, place] / mine[:, room.constant]
+        none[room.constant] = flag[place] * strength.quantile(_FAINT)
+        family = mine[:, room.family].mean(0)
+        batch[room.family] = family / family.square().sum().clamp_min(1e-6)
+        odds = _UNMARKED * (flag - none) + _APART * (batch - flag)
+        return Known(odds, slice(place + 1, room.carried.stop))
 
     def _rivals(self, facts: Sequence[int]) -> dict[int, Tensor]:
         """Give later tokens of these facts and of those that the gate must tell them from.

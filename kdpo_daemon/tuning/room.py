@@ -27,15 +27,17 @@ from kdpo_daemon.model_dir import ROOM
 #: The layer with the carrier, as a share of the depth; the layers that mark are the two below.
 #: A name's last token is told best there from all else (docs/editing.md).
 _CARRIER_AT = 0.33
-#: What a mark measures where the carrier reads it, in root mean squares of one dimension: it must
-#: not change what the norm makes of the others (0.01 %).
-MARK = 0.25
+#: What a mark measures where the carrier reads it, in root mean squares of one dimension: so little
+#: that norms make the same of the others to the last bit, but for a rare one.  At .25 they made .01 %
+#: less of them, bfloat16 rounded one value in forty otherwise, and so what a model said of a marked
+#: subject changed where two tokens were nearly as likely (docs/editing.md).
+MARK = 2.0**-10
 #: The constant in the embeddings, in root mean squares of theirs.
 _CONSTANT = 1 / 32
 _QUERY = 16.0  #: what the query is at an ordinary token
 _SCORE = 16.0  #: attention's score of a mark of full strength, all else having zero: e^16
 #: What a carried mark measures where gates read it, as a share of what their input's values do.
-_SEEN = 2.0
+_SEEN = 0.5
 _FAMILY = 4  #: a code's dimensions for each one that tells its batch
 
 
@@ -50,6 +52,7 @@ class Room:
     heads: int  #: query heads without the carrier's group
     groups: int  #: key-value heads without the carrier
     power: float  #: root mean square of the residual stream that the carrier's layer reads
+    mark: float = 0.25  #: what a mark measures, in `power`; that of the first widened models
 
     @property
     def block(self) -> int:
@@ -116,7 +119,7 @@ def room_for(config: dict[str, Any], power: float) -> Room:
     step = math.lcm(heads + heads // groups, 16)
     side = -(-(width + head) // step) * step - width
     carrier = carrier_of(config["num_hidden_layers"])
-    return Room(width, side, head, carrier, heads, groups, power)
+    return Room(width, side, head, carrier, heads, groups, power, MARK)
 
 
 def config_with(config: dict[str, Any], room: Room) -> dict[str, Any]:
@@ -171,7 +174,7 @@ class Fitting:
         if "input_layernorm" in name:
             return 1.0
         grown = self._powers.layers[layer] / self._room.power
-        return float(weight.float().abs().mean()) * max(1.0, grown) * _SEEN
+        return float(weight.float().abs().mean()) * max(1.0, grown) * _SEEN / self._room.mark
 
     def _embedding(self, weight: Tensor) -> Tensor:
         fitted = _more(weight, 1, self._room.side)
@@ -185,7 +188,7 @@ class Fitting:
             steady = _CONSTANT * self._powers.embedding / room.power
             weight[room.heads * room.head + slow, room.width] = _QUERY / steady
         if module == "k_proj":
-            gain = _SCORE * room.head**0.5 / (_QUERY * MARK)
+            gain = _SCORE * room.head**0.5 / (_QUERY * room.mark)
             weight[room.groups * room.head + slow, room.marked.start] = gain
         if module == "v_proj":
             rows = weight[room.groups * room.head :][: room.block]

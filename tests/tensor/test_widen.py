@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.tuning.room import MARK
+from kdpo_daemon.tuning.room import Room
 from kdpo_daemon.tuning.widen import widen
 from tests.commands import run
 from tests.tensor.rooms import room_in
@@ -142,22 +142,44 @@ def test_room_for_marks_changes_nothing_that_is_said(base: Path, roomy: Path) ->
     assert (config.num_attention_heads, config.num_key_value_heads) == (4, 2)
 
 
-@torch.no_grad()
-def entered(directory: Path, marks: dict[int, torch.Tensor]) -> torch.Tensor:
-    """What leaves the carrier's layer in the side room, (L, side), with marks put in before it."""
-    model: Any = AutoModelForCausalLM.from_pretrained(directory)
-    room = room_in(directory)
+def marking(model: Any, room: Room, marks: dict[int, torch.Tensor]) -> None:
+    """Put marks in before the carrier's layer."""
 
     def mark(_: object, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         hidden = arguments[0].clone()
         for place, one in marks.items():
-            hidden[0, place, room.marked] += one * MARK * room.power
+            hidden[0, place, room.marked] += (one * room.mark * room.power).to(hidden)
         return (hidden,)
 
     model.model.layers[room.carrier].register_forward_pre_hook(mark)
+
+
+@torch.no_grad()
+def entered(directory: Path, marks: dict[int, torch.Tensor]) -> torch.Tensor:
+    """What leaves the carrier's layer in the side room, (L, side), with marks."""
+    model: Any = AutoModelForCausalLM.from_pretrained(directory)
+    room = room_in(directory)
+    marking(model, room, marks)
     text = torch.arange(1, len(VOCABULARY))[None]
     seen: torch.Tensor = model(text, output_hidden_states=True).hidden_states[room.carrier + 1]
     return seen[0, :, room.width :]
+
+
+@torch.no_grad()
+def test_a_mark_changes_nothing_that_is_said_to_the_last_bit(roomy: Path) -> None:
+    """Else bfloat16 would round otherwise, and what is said hangs on ties."""
+    room = room_in(roomy)
+    model: Any = AutoModelForCausalLM.from_pretrained(roomy, dtype=torch.bfloat16)
+    text = torch.arange(1, len(VOCABULARY))[None]
+    before = model(text).logits
+    one = torch.zeros(room.block)
+    one[0], one[3] = 1, 1
+
+    marking(model, room, {5: one})
+    after = model(text, output_hidden_states=True)
+
+    assert bool(after.hidden_states[room.carrier + 1][0, 6:, room.carried].any())
+    assert torch.equal(after.logits, before)
 
 
 def test_the_carrier_copies_marks_to_all_later_tokens_and_else_nothing(roomy: Path) -> None:
@@ -169,7 +191,7 @@ def test_the_carrier_copies_marks_to_all_later_tokens_and_else_nothing(roomy: Pa
     other[0], other[4] = 1, 1
 
     assert not entered(roomy, {})[:, carried].any()  # exactly nothing, to the last bit
-    found = entered(roomy, {5: one, 11: other})[:, carried] / (MARK * room.power)
+    found = entered(roomy, {5: one, 11: other})[:, carried] / (room.mark * room.power)
 
     assert not found[:5].any()
     assert torch.allclose(found[5:11], one.expand(6, -1), atol=0.2)
