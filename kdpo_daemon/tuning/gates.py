@@ -26,6 +26,8 @@ _STEPS = 50
 _RISE = 1.75  #: log-odds from where a ramp begins to where it is at its full height
 _ELSEWHERE = 10.0  #: log-odds from which on what is known tells a place to be no class's own
 _BELIEVED = 0.5  #: share of what is known that a regression counts on
+_WORDS = 8  #: so often is a place imagined in other words
+_MOVED = 10.0  #: how much such places weigh, against 1 of the class's own
 _AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
 
 
@@ -43,11 +45,20 @@ class Known:
 
     odds: Tensor  #: (d,), whose product with a token is added to its log-odds
     instead_of: slice  #: what regression does not read
+    moves: Tensor  #: (M, d), what other words add to a place (`imagined`)
 
     def here(self, places: Tensor) -> Tensor:
         """Tell which places are not known to be elsewhere, (N,)."""
         here: Tensor = places @ self.odds > -_ELSEWHERE
         return here
+
+    def moved(self, places: Tensor) -> Tensor:
+        """Give places as they would be in other words, some for each of them: (N, d)."""
+        if not len(self.moves):
+            return places[:0]
+        many = places.repeat(_WORDS, 1)
+        found: Tensor = many + self.moves[torch.arange(len(many)) % len(self.moves)]
+        return found
 
     def heard(self, places: Tensor) -> Tensor:
         """Give the places that are here, all if there are none such.
@@ -69,8 +80,7 @@ class Tokens:
         `known` are places, (P, d) each, of classes that have gates elsewhere.
         """
         self.read = torch.cat([others, *places, *known]).float()
-        counts = torch.tensor([len(one) for one in (*places, *known)])
-        classes = torch.arange(len(counts)).repeat_interleave(counts)
+        classes = _numbered([*places, *known])
         self.owner = torch.cat([torch.full((len(others),), -1), classes])
         self.count = len(places)  #: of classes
         square = (self.read.T @ self.read).double() / len(self.read)
@@ -96,20 +106,37 @@ class Tokens:
         mine = F.one_hot(self.owner + 1)
         each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
         weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self.count)
-        own = mine[:, 1 : self.count + 1]
-        basis, begins = self.white.clone(), None
-        if known is not None:
-            basis[:, known.instead_of] = 0
-            begins = _BELIEVED * (self.read @ known.odds)[:, None]
-            weights = weights * ~(own.bool() & ~known.here(self.read)[:, None])
-        white, signs = self.read @ basis.T, 2.0 * own - 1
-        rows: Tensor = regression(white, signs, weights, begins) @ basis
-        return rows if known is None else rows + known.odds
+        own = mine[:, 1 : self.count + 1].bool()
+        if known is None:
+            return _directions(self.read, self.white, 2.0 * own - 1, weights)
+        moved = [known.moved(self.of(number)) for number in range(self.count)]
+        told = F.one_hot(_numbered(moved), self.count)
+        read, own = torch.cat([self.read, *moved]), torch.cat([own, told.bool()])
+        weights = torch.cat([weights, _MOVED * told / told.sum(0).clamp_min(1)])
+        weights = weights * ~(own & ~known.here(read)[:, None])
+        basis = self.white.clone()
+        basis[:, known.instead_of] = 0
+        begins = _BELIEVED * (read @ known.odds)[:, None]
+        return _directions(read, basis, 2.0 * own - 1, weights, begins) + known.odds
 
     def _steady(self, square: Tensor) -> Tensor:
         found = torch.linalg.solve(square, self.read.mean(0).double()).float()
         steady: Tensor = found / (self.read @ found).mean()
         return steady
+
+
+def _directions(
+    read: Tensor, basis: Tensor, signs: Tensor, weights: Tensor, begins: Tensor | None = None
+) -> Tensor:
+    """Give what a regression finds in some coordinates, as directions, (n, d)."""
+    found: Tensor = regression(read @ basis.T, signs, weights, begins) @ basis
+    return found
+
+
+def _numbered(parts: Sequence[Tensor]) -> Tensor:
+    """Tell of each row of some parts which part it is of, (N,)."""
+    counts = torch.tensor([len(one) for one in parts])
+    return torch.arange(len(parts)).repeat_interleave(counts)
 
 
 def regression(

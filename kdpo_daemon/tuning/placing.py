@@ -23,10 +23,10 @@ from kdpo_daemon.tuning.seen import Seen
 
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
-#: The same for first tokens where marks tell the subject, and only the question is left to tell.
+#: The same where marks tell the subject, and only the question is left to tell.
 _MARKED_OPENS = -1.0
 #: Log-odds that the gate of later tokens takes from what carries no mark, where there are marks.
-_UNMARKED = 20.0
+_UNMARKED = 16.0
 #: Share of a batch's later places whose marks are fainter than what counts as one.
 _FAINT = 0.1
 #: K for marks of other batches: with codes at most .7 alike, 12 log-odds.
@@ -87,7 +87,7 @@ class _Places:
 
     def bed_of_firsts(self, facts: Sequence[int]) -> Bed:
         """Give a neuron each to say these facts' first tokens; with marks a ramp."""
-        others = self._around(self.later)
+        others = self._around(self.later, said=False)
         tokens = _tokens(others, self.first, [[fact] for fact in facts])
         if self.marked is None:
             return Bed(gated(tokens, _FIRST_OPENS, [1] * len(facts)), tuple(facts))
@@ -99,17 +99,18 @@ class _Places:
 
     def bed_of_laters(self, facts: Sequence[int], count: int) -> Bed:
         """Give so many neurons to say later tokens of all these facts; with marks, ramps."""
-        others = self._around(self.first)
+        others = self._around(self.first, said=True)
         tokens = _tokens(others, self._rivals(facts), [facts])
         count = min(count, len(tokens.of(0)))
-        made = gated(tokens, _LATER_OPENS, [count], known=self._known(tokens))
+        opens = _MARKED_OPENS if self.marked else _LATER_OPENS
+        made = gated(tokens, opens, [count], known=self._known(tokens))
         return Bed(made, (SHARED,) * len(made.gates))
 
-    def _around(self, more: Mapping[int, Tensor]) -> Tensor:
-        """What must open no gate, (N, d)."""
+    def _around(self, more: Mapping[int, Tensor], *, said: bool) -> Tensor:
+        """What must open no gate, (N, d); what is `said` of a subject, too, whatever is asked."""
         seen = [self.seen.of(self.index)]
         if self.marked:
-            text = self.seen.texts[self.index]
+            text = seen[0] if said else self.seen.texts[self.index]
             seen.append(in_passing(text, list(self.first.values()), self.marked.carried))
         return torch.cat([*seen, *self.before, *more.values()])
 
@@ -133,7 +134,9 @@ class _Places:
         family = mine[:, room.family].mean(0)
         batch[room.family] = family / family.square().sum().clamp_min(1e-6)
         odds = _UNMARKED * (flag - none) + _APART * (batch - flag)
-        return Known(odds, slice(place + 1, room.carried.stop))
+        moves = room.imagined.moves[self.index].clone()
+        moves[:, [room.constant, *range(place, room.carried.stop)]] = 0  # who is asked about stays
+        return Known(odds, slice(place + 1, room.carried.stop), moves)
 
     def _rivals(self, facts: Sequence[int]) -> dict[int, Tensor]:
         """Give later tokens of these facts and of those that the gate must tell them from.

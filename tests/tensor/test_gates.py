@@ -32,6 +32,11 @@ def answers(rows: Gated, read: Tensor) -> Tensor:
     return torch.nn.functional.silu(read @ rows.gates.T) * (read @ rows.ups.T)
 
 
+def known(odds: Tensor, instead_of: slice, moves: Tensor | None = None) -> Known:
+    """What is known, with nothing imagined unless it is given."""
+    return Known(odds, instead_of, torch.zeros(0, WIDTH) if moves is None else moves)
+
+
 def test_the_steady_direction_is_about_one_on_every_token(tokens: Tokens) -> None:
     found = noise(500, 9) @ tokens.steady
 
@@ -87,7 +92,7 @@ def test_what_is_known_otherwise_is_not_read_by_the_regression(tokens: Tokens) -
     odds = torch.zeros(WIDTH)
     odds[11] = 7
 
-    rows = tokens.logits(Known(odds, slice(10, 13)))
+    rows = tokens.logits(known(odds, slice(10, 13)))
 
     assert torch.equal(rows[:, 10:13], odds[10:13].expand(3, 3))
     assert bool((tokens.logits()[:, 10:13] != 0).all())
@@ -104,12 +109,28 @@ def test_a_regression_makes_up_for_what_is_known_against_a_place() -> None:
     odds[20] = 12
 
     tokens = Tokens(text, [mine])
-    begun = (tokens.of(0) @ tokens.logits(Known(odds, slice(20, 21)))[0]).min()
-    after = (tokens.of(0) @ (tokens.logits(Known(odds * 0, slice(20, 21)))[0] + odds)).min()
-    rows = gated(tokens, 0.0, [1], known=Known(odds, slice(20, 21)))
+    begun = (tokens.of(0) @ tokens.logits(known(odds, slice(20, 21)))[0]).min()
+    after = (tokens.of(0) @ (tokens.logits(known(odds * 0, slice(20, 21)))[0] + odds)).min()
+    rows = gated(tokens, 0.0, [1], known=known(odds, slice(20, 21)))
 
     assert begun > after + 1
     assert float((answers(rows, unseen) @ torch.tensor([1.0, -1.0])).abs().max()) < 1e-3
+
+
+def test_a_gate_opens_at_places_in_words_that_were_imagined() -> None:
+    text, mine = noise(2000, 0), places(0, 1)
+    mine[:, 2] += 6  # what the taught words have alike, and others lack
+    moves = torch.zeros(2, WIDTH)
+    moves[1, 2] = -6
+    reworded = places(0, 31)
+
+    def heard(moves: Tensor | None) -> float:
+        told = known(torch.zeros(WIDTH), slice(0, 0), moves)
+        rows = gated(Tokens(text, [mine]), 0.0, [1], known=told)
+        return float((answers(rows, reworded) @ torch.tensor([1.0, -1.0])).min())
+
+    assert heard(None) < 0.5
+    assert heard(moves) > 0.7
 
 
 def test_a_gate_is_not_held_open_by_a_place_that_is_known_to_be_elsewhere() -> None:
@@ -122,7 +143,7 @@ def test_a_gate_is_not_held_open_by_a_place_that_is_known_to_be_elsewhere() -> N
     odds[20] = -100
 
     rows = gated(
-        Tokens(text, [torch.cat([mine, lost])]), -1.0, [1], known=Known(odds, slice(20, 21))
+        Tokens(text, [torch.cat([mine, lost])]), -1.0, [1], known=known(odds, slice(20, 21))
     )
 
     assert float((answers(rows, mine) @ torch.tensor([1.0, -1.0])).min()) > 0.5
@@ -130,7 +151,7 @@ def test_a_gate_is_not_held_open_by_a_place_that_is_known_to_be_elsewhere() -> N
 
 
 def test_a_ramp_is_high_where_a_gate_is_hardly_open(tokens: Tokens) -> None:
-    nothing = Known(torch.zeros(tokens.read.shape[1]), slice(0, 0))
+    nothing = known(torch.zeros(WIDTH), slice(0, 0))
     single, ramps = (gated(tokens, -1.0, [1, 1, 1], known=one) for one in (None, nothing))
     text, mine = noise(2000, 77), tokens.of(0)
     half = mine.clone()

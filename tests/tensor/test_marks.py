@@ -331,7 +331,7 @@ def test_a_gate_for_later_tokens_is_shut_to_what_other_batches_say_next() -> Non
         [some(500, 0.0, mine)],
         {1: some(3, 0.0, mine)},
         {1: some(30, 6.0, mine), 2: some(2, 6.0, other)},
-        Marked(9, slice(10, 14), slice(11, 13), Imagined({}, [])),
+        Marked(9, slice(10, 14), slice(11, 13), Imagined({}, [torch.zeros(0, 14)])),
     )
     rows = marked.bed_of_laters([1], 1).gated
 
