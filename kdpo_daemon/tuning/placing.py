@@ -26,7 +26,7 @@ _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: The same where marks tell the subject, and only the question is left to tell.
 _MARKED_OPENS = -1.0
 #: Log-odds that the gate of later tokens takes from what carries no mark, where there are marks.
-_UNMARKED = 16.0
+_UNMARKED = 24.0
 #: Share of a batch's later places whose marks are fainter than what counts as one.
 _FAINT = 0.1
 #: K for marks of other batches: with codes at most .7 alike, 12 log-odds.
