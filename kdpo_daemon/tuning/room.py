@@ -32,8 +32,8 @@ _CARRIER_AT = 0.33
 #: made .01 % less of them, bfloat16 rounded one value in forty otherwise, and so what a model said
 #: of a marked subject changed where two tokens were nearly as likely (docs/editing.md).
 MARK = 2.0**-10
-#: The constant in the embeddings, in root mean squares of theirs: as quiet as marks, since it tells
-#: how large a token's values are, and gates should not go by that.
+#: The constant in the embeddings, in root mean squares of theirs: as quiet as marks, since it
+#: tells how large a token's values are, and gates should not go by that.
 _CONSTANT = 2.0**-13
 _QUERY = 16.0  #: what the query is at an ordinary token
 _SCORE = 16.0  #: attention's score of a mark of full strength, all else having zero: e^16

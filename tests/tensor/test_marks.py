@@ -338,10 +338,45 @@ def test_a_gate_for_later_tokens_is_shut_to_what_other_batches_say_next() -> Non
     known = marked._known(Tokens(text, [marked.later[1]]))
     assert known is not None
     assert known.instead_of == slice(11, 14)  # codes, and not the flag
+    quiet, faint = some(1, 6.0, mine), some(1, 6.0, mine)
+    quiet[:, 9:14] *= 0.3  # a norm leaves little of a token that holds much, mark or not
+    faint[:, 10:14] *= 0.3
+    assert float(quiet @ known.odds) > -1
+    assert float(faint @ known.odds) < -8
     assert float(height(rows, some(30, 6.0, mine)).mean()) > 0.8
     assert float(height(rows, some(30, 6.0, other)).abs().max()) < 1e-3
     assert float(height(rows, some(30, 6.0, none)).abs().mean()) < 0.3
     assert float(height(rows, some(300, 0.0, mine)).abs().mean()) < 0.05
+
+
+def test_a_gate_for_later_tokens_is_shut_to_what_is_said_of_a_subject_whatever_is_asked() -> None:
+    """Answers to what is kept name none that is taught; they shut it as if they did."""
+    rng = torch.Generator().manual_seed(0)
+
+    def some(count: int, said: float, other: float, mark: float) -> torch.Tensor:
+        read = torch.randn(count, 14, generator=rng)
+        read[:, 0] += said
+        read[:, 1] += other
+        read[:, 9:13] = torch.tensor([3.0, mark, mark, 0.0])
+        return read
+
+    text, answers = some(2000, 0.0, 0.0, 0.0), some(500, 6.0, 6.0, 0.0)
+
+    def heard(answers: torch.Tensor) -> float:
+        marked = _Places(
+            0,
+            Seen([text], [answers]),
+            [some(500, 0.0, 0.0, 1.0)],
+            {1: some(3, 0.0, 0.0, 1.0)},
+            {1: some(30, 6.0, 0.0, 1.0)},
+            Marked(9, slice(10, 14), slice(11, 13), Imagined({}, [torch.zeros(0, 14)])),
+        )
+        rows = marked.bed_of_laters([1], 1).gated
+        assert float(height(rows, some(30, 6.0, 0.0, 1.0)).mean()) > 0.8
+        return float(height(rows, some(200, 6.0, 6.0, 1.0)).mean())
+
+    assert heard(text[:0]) > 0.5
+    assert heard(answers) < 0.1
 
 
 def test_all_gates_are_half_shut_in_every_other_step(
