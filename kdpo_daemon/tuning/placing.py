@@ -25,7 +25,8 @@ from kdpo_daemon.tuning.seen import Seen
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
 #: The same where marks tell the subject, and only the question is left to tell.
 _MARKED_OPENS = -1.0
-#: Log-odds that the gate of later tokens takes from what carries no mark, where there are marks.
+#: Log-odds that the gate of later tokens gives for a mean mark, where there are marks; it takes
+#: from all what the faintest are given, some .8 of it.
 _UNMARKED = 24.0
 #: Share of a batch's later places whose marks are fainter than what counts as one.
 _FAINT = 0.1
