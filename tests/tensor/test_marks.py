@@ -321,7 +321,7 @@ def test_a_gate_for_later_tokens_is_shut_to_what_other_batches_say_next() -> Non
     def some(count: int, said: float, mark: tuple[float, float, float]) -> torch.Tensor:
         read = torch.randn(count, 14, generator=rng)
         read[:, 0] += said
-        read[:, 9:13] = torch.tensor([3.0, *mark])  # a threshold is made of the first
+        read[:, 8:13] = torch.tensor([3.0, 3.0, *mark])  # a threshold is made of the first two
         return read
 
     text = some(2000, 0.0, none)
