@@ -49,7 +49,7 @@ $(MODEL)/config.json: | $(VENV)/.complete
 	@echo "Unpacking the demo model into $(MODEL) ..."
 	@deploy/demo-model $(VENV) $(MODEL)
 
-# Room for facts: docs/serving.md.
+# Room for facts: docs/serving.md.  Made anew when the layout of that room changes.
 $(WIDE)/config.json: kdpo_daemon/tuning/room.py kdpo_daemon/tuning/widen.py | $(MODEL)/config.json
 	@echo "Widening the demo model into $(WIDE) ..."
 	@rm -rf $(WIDE)

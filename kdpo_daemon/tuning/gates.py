@@ -41,7 +41,7 @@ class Gated:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of tokens without regression, where marks are."""
+    """What is known without regression, where marks are: of tokens, of places in other words."""
 
     odds: Tensor  #: (d,), whose product with a token is added to its log-odds
     instead_of: slice  #: what regression does not read

@@ -124,7 +124,7 @@ def moves(model: EditedModel, ask: Callable[[Prompt], Ids]) -> list[Tensor]:
 
 
 def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor:
-    """Give ordinary text as it reads after a subject was named, (M, d).
+    """Give ordinary text or answers as they read after a subject was named, (M, d).
 
     Marks are put into tokens that carry none, by turns: a gate that has not seen such text opens
     in it, long after a subject was named, or was taken to be.

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.errors import SettingsError
+from kdpo_daemon.model_dir import ROOM
 from kdpo_daemon.tuning.room import Room
 from kdpo_daemon.tuning.widen import widen
 from tests.commands import run
@@ -180,6 +181,15 @@ def test_a_mark_changes_nothing_that_is_said_to_the_last_bit(roomy: Path) -> Non
 
     assert bool(after.hidden_states[room.carrier + 1][0, 6:, room.carried].any())
     assert torch.equal(after.logits, before)
+
+
+def test_a_model_that_was_widened_with_louder_marks_keeps_them(roomy: Path) -> None:
+    told = json.loads((roomy / "config.json").read_text("utf-8"))[ROOM]
+
+    told.pop("mark")  # as the first ones were written
+    configured(roomy, **{ROOM: told})
+
+    assert room_in(roomy).mark == 0.25
 
 
 def test_the_carrier_copies_marks_to_all_later_tokens_and_else_nothing(roomy: Path) -> None:
