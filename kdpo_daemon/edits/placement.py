@@ -33,6 +33,7 @@ class Ground:
 
     layers: tuple[int, ...]  #: that keep facts, the lowest those for later tokens
     marking: tuple[int, ...] = ()  #: layers whose MLPs mark subjects; none: there are no marks
+    cueing: tuple[int, ...] = ()  #: layers whose MLPs cue later tokens, where there are marks
     taken: Mapping[int, Taken] = field(default_factory=dict)  #: by layer, of the parent
     facts: frozenset[int] = frozenset()  #: that are kept: these take no neuron more
 
@@ -40,6 +41,11 @@ class Ground:
 def marking_below(carrier: int) -> tuple[int, ...]:
     """Give the layers whose MLPs mark subjects, if layer `carrier` hands marks on."""
     return tuple(range(max(0, carrier - 2), carrier))
+
+
+def cueing_below(later: int, carrier: int) -> tuple[int, ...]:
+    """Give the layers whose MLPs cue what layer `later` says: they must be reached by marks."""
+    return tuple(range(max(carrier, later - 2), later))
 
 
 def dealt(has: Mapping[int, int], facts: Iterable[T]) -> dict[int, list[T]]:
@@ -98,10 +104,11 @@ def _more(ground: Ground, has: Mapping[int, int], new: Sequence[Pair]) -> dict[i
     facts = dict.fromkeys(pair.fact_id for pair in new)
     subjects = dict.fromkeys(pair.subject for pair in new)
     upper = dealt({layer: has.get(layer, 0) for layer in first}, facts)
+    cues = dealt({layer: has.get(layer, 0) for layer in ground.cueing}, facts)
     marks = dealt({layer: has.get(layer, 0) for layer in ground.marking}, subjects)
     each = TWINS if ground.marking else 1
     found = {later: each * shared_by(new) if new else 0}
-    found |= {layer: each * len(some) for layer, some in upper.items()}
+    found |= {layer: each * len(some) for layer, some in (*upper.items(), *cues.items())}
     return found | {layer: len(some) for layer, some in marks.items()}
 
 

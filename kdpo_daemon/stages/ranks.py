@@ -15,6 +15,7 @@ from kdpo_daemon.edits.placement import (
     SHARED,
     Ground,
     Taken,
+    cueing_below,
     marking_below,
     rank_in_neurons,
     rank_in_rows,
@@ -83,16 +84,21 @@ class Ranks:
         shape = shape_of(self.model)
         if shape is None:
             return None
-        marking = marking_below(shape.carrier) if shape.carrier is not None else ()
+        layers = tuple(neuron_layers(self.recipe, shape.depth, marked=shape.marked))
+        marking, cueing = _below(shape.carrier, layers[0])
         taken = {_layer(name): _taken(one) for name, one in kept.get("neurons", {}).items()}
         ids = {fact.id for fact in folded}
-        layers = tuple(neuron_layers(self.recipe, shape.depth, marked=shape.marked))
-        if taken.keys() <= {*marking, *layers}:
+        if taken.keys() <= {*marking, *cueing, *layers}:
             ids |= set(kept.get("facts", ()))
         else:
             taken = {}  # kept in other layers: all is taught anew
-        ground = Ground(layers, marking, taken, frozenset(ids))
+        ground = Ground(layers, marking, cueing, taken, frozenset(ids))
         return lambda pairs: rank_in_neurons(ground, pairs)
+
+
+def _below(carrier: int | None, later: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the layers that mark and that cue; none without a carrier."""
+    return ((), ()) if carrier is None else (marking_below(carrier), cueing_below(later, carrier))
 
 
 def _put(tx: Session, some: Sequence[Fact], why: Mapping[int, str], now: datetime) -> None:

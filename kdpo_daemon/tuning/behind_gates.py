@@ -6,24 +6,27 @@ marks shut the new gates.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from kdpo_daemon.edits.placement import cueing_below
 from kdpo_daemon.orders import Order, neuron_layers
-from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import gated, marks, neurons
+from kdpo_daemon.records.teaching import Pair, Prompt
+from kdpo_daemon.tuning import cues, gated, marks, neurons
 from kdpo_daemon.tuning.answers import Keepsake, heard
 from kdpo_daemon.tuning.checkpoint import Weights
 from kdpo_daemon.tuning.given import (
     Decode,
     RefusedError,
+    Speech,
     Tell,
     kept_prompts,
     parent_of,
     speech_of,
 )
+from kdpo_daemon.tuning.imagined import moves
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.room import Room, room_of
@@ -32,6 +35,7 @@ from kdpo_daemon.tuning.seen import Around, Ids, Seen, look
 from kdpo_daemon.tuning.trainer import Step
 
 T = TypeVar("T")
+Ask = Callable[[Prompt], Ids]
 
 #: Answered prompts and texts looked at of those that name no subject that is taught, with marks.
 _FAR, _FAR_TEXTS = 160, 96
@@ -48,22 +52,21 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     refuse_ungated(model)
     room = room_of(model.model.config)
     layers = neuron_layers(recipe, model.depth, marked=room is not None)
+    signing = signing_in(room, layers[0]) if room else ()
     model.edit([model.module_names[layer] for layer in layers])
-    before = _before(model, room, order)
-    taught = _taught(model, room, order, before)
+    before = _before(model, [*signing, *layers], order)
+    wanted = _wanted(model, room, order, before)
     if before and room:  # a subject's facts are told together: they share a code with one batch
-        again = {pair.fact_id for pair in order.pairs if pair.subject in taught}
-        before = before.without(again)
+        before = before.without(wanted)
     around = _around(model, order, said_dir, tell)
     kept = _measured(model, around, order.seed)
-    pairs: Sequence[Pair] = order.pairs
-    marked: dict[str, Neurons] = {}
     if room:
-        pairs, decode = lessons_among(order, before), speech_of(order.base_dir).decode
-        around = near_to(around, pairs, decode, order.seed)
-        named = marks.Named(pairs, taught, decode)
-        marked = _marked(model, room, named, around, before)
-    seen = Seen(look(model, around.texts), look(model, around.read()))
+        taught = cues.Taught(lessons_among(order, before), wanted)
+        pairs, speech = taught.pairs, speech_of(order.base_dir)
+        around = near_to(around, pairs, speech.decode, order.seed)
+        signs, seen = _signed(model, room, taught, around, before, speech)
+    else:
+        pairs, signs, seen = order.pairs, {}, _seen(model, layers, around, None)
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, pairs, recipe)
@@ -72,7 +75,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
         tell(step.line(recipe.steps))
 
     state, after = gated.learn(model, order, lessons, seen, before, on_step)
-    after = replace(after, neurons={**marked, **after.neurons})
+    after = replace(after, neurons={**signs, **after.neurons})
     state = replace(state, keep_kl=gated.change(model, kept))
     return state, neurons.written(after, model.model, model.module_names[model.edited[0]])
 
@@ -89,26 +92,47 @@ def refuse_ungated(model: EditedModel) -> None:
         )
 
 
-def _before(model: EditedModel, room: Room | None, order: Order) -> Planted | None:
+def signing_in(room: Room, later: int) -> list[int]:
+    """Give the layers that mark, and that cue what layer `later` says.
+
+    RefusedError if the model has none, or no room for it.
+    """
+    cueing = cueing_below(later, room.carrier)
+    if not cueing:
+        raise RefusedError(
+            f"later tokens are said in layer {later}, and marks are handed on in layer"
+            f" {room.carrier}: none between them can cue; raise [recipe] laters_at"
+        )
+    if room.cued.stop > room.width + room.side:
+        raise RefusedError("this model was widened without room for cues: widen it again")
+    return [*room.layers, *cueing]
+
+
+def _before(model: EditedModel, known: Sequence[int], order: Order) -> Planted | None:
     """What the parent keeps of the order's facts: others were replaced or revoked."""
     parent = parent_of(order)
-    known = [*model.edited, *(room.layers if room else ())]
     if parent is None or not set(parent.neurons) <= {model.module_names[one] for one in known}:
         return None  # none, or in other layers: its facts are taught anew, as those in rows are
     planted = neurons.planted(model.model, parent)
     return planted.without(set(planted.facts) - {pair.fact_id for pair in order.pairs})
 
 
-def _taught(
+def _wanted(
     model: EditedModel, room: Room | None, order: Order, before: Planted | None
-) -> set[str]:
-    """Give the subjects of what neither the parent keeps nor the base says, if it was folded."""
+) -> list[int]:
+    """Give the facts that neither the parent keeps nor the base says, if it was folded.
+
+    With them go the other facts of their subjects.
+    """
     known = set(before.facts) if before else set()
-    new = [pair for pair in order.pairs if pair.fact_id not in known]
-    if new and room and marks.marks_itself(model, room):
-        lessons = gated.lessons_of(model, new, order.recipe)
-        known |= gated.said(lessons, order.recipe.margin)
-    return {pair.subject for pair in new if pair.fact_id not in known}
+    new = {pair.subject for pair in order.pairs if pair.fact_id not in known}
+    about = [pair for pair in order.pairs if pair.subject in new]
+    said: set[int] = set()
+    if about and room and marks.marks_itself(model, room):
+        said = gated.said(gated.lessons_of(model, about, order.recipe), order.recipe.margin)
+    left = [pair for pair in about if pair.fact_id not in said]
+    taught = {pair.subject for pair in left if pair.fact_id not in known}
+    return list(dict.fromkeys(pair.fact_id for pair in left if pair.subject in taught))
 
 
 def _around(model: EditedModel, order: Order, said_dir: Path, tell: Tell) -> Around:
@@ -154,17 +178,37 @@ def near_to(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) ->
     )
 
 
-def _marked(
+def _signed(
     model: EditedModel,
     room: Room,
-    named: marks.Named,
+    taught: cues.Taught,
     around: Around,
     before: Planted | None,
-) -> dict[str, Neurons]:
-    """Mark the taught subjects; the model wears the marks from now on."""
+    speech: Speech,
+) -> tuple[dict[str, Neurons], list[Seen]]:
+    """Mark the taught subjects and cue their objects, which the model does from now on.
+
+    Gives the neurons that do, and what the edited MLPs read along what must not change.
+    """
     planted = before.neurons if before else {}
-    marks.wear(model, room, planted)
-    return marks.marked(model, room, named, around, planted)
+    cueing = cueing_below(model.edited[0], room.carrier)
+    marks.wear(model, [*room.layers, *cueing], planted)
+    subjects = {pair.subject for pair in taught.pairs if pair.fact_id in taught.facts}
+    named = marks.Named(taught.pairs, subjects, speech.decode)
+    marked = marks.marked(model, room, named, around, planted)
+    seen = _seen(model, [*cueing, *model.edited], around, speech.ask)
+    below, edited = seen[: len(cueing)], seen[len(cueing) :]
+    cued = cues.cued(model, room, taught, dict(zip(cueing, below, strict=True)), planted)
+    return {**marked, **cued}, edited
+
+
+def _seen(
+    model: EditedModel, layers: Sequence[int], around: Around, ask: Ask | None
+) -> list[Seen]:
+    """Look at what must not change, and with `ask` at other words, by layer."""
+    texts, answers = look(model, layers, around.texts), look(model, layers, around.read())
+    moved = moves(model, layers, ask) if ask else [one[:0] for one in texts]
+    return [Seen(*one) for one in zip(texts, answers, moved, strict=True)]
 
 
 def _sample(many: Sequence[T], count: int, seed: int) -> list[T]:

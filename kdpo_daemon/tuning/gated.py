@@ -44,14 +44,14 @@ def learn(
     model: EditedModel,
     order: Order,
     lessons: Lessons,
-    seen: Seen,
+    seen: Sequence[Seen],
     before: Planted | None,
     on_step: Callable[[Step], None],
 ) -> tuple[Step, Planted]:
     """Teach what `before` does not keep and the model does not say; it wears `before` already.
 
     `lessons` are the order's, on that model; the reference stays what it was for them.  `seen` is
-    what must not change.
+    what must not change, of each edited MLP.
     """
     known = (set(before.facts) if before else set()) | said(lessons, order.recipe.margin)
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
@@ -62,7 +62,7 @@ def learn(
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
         for index, bed in placed(model, lessons, seen, wanted, taken, marked).items():
             name = _names(model)[index]
-            made = _plant(model, index, seen.of(index), bed, taken[index])
+            made = _plant(model, index, seen[index].all, bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     still = [0] * len(before_rows)
     if room_of(model.model.config) is not None:
@@ -93,8 +93,8 @@ def _by_marks(
     if room is None:
         return None
     facts = dict.fromkeys(lessons.pairs[i].fact_id for i in wanted)
-    found = imagine(model, lessons.pairs, facts, speech_of(order.base_dir), order.seed)
-    return Marked(room.width, room.carried, room.carried_family, found)
+    others = imagine(model, lessons.pairs, facts, speech_of(order.base_dir).decode, order.seed)
+    return Marked(room.carried, room.cued, others)
 
 
 def said(lessons: Lessons, margin: float) -> set[int]:

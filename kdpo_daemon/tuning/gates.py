@@ -18,17 +18,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-_SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
+SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
 _SHUT = 100.0  #: how much more all that must open no gate weighs than one fact's places
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
+_EVEN = 1e-3  #: the same of tokens that are made equally long
 _STEPS = 50
 _RISE = 1.75  #: log-odds from where a ramp begins to where it is at its full height
-_ELSEWHERE = 10.0  #: log-odds from which on what is known tells a place to be no class's own
-_BELIEVED = 0.5  #: share of what is known that a regression counts on
-_WORDS = 8  #: so often is a place imagined in other words
-_MOVED = 10.0  #: how much such places weigh, against 1 of the class's own
-_AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
+AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
 
 
 @dataclass(frozen=True)
@@ -37,36 +34,6 @@ class Gated:
 
     gates: Tensor  #: (n, d)
     ups: Tensor  #: (n, d)
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known without regression, where marks are: of tokens, of places in other words."""
-
-    odds: Tensor  #: (d,), whose product with a token is added to its log-odds
-    instead_of: slice  #: what regression does not read
-    moves: Tensor  #: (M, d), what other words add to a place (`imagined`)
-
-    def here(self, places: Tensor) -> Tensor:
-        """Tell which places are not known to be elsewhere, (N,)."""
-        here: Tensor = places @ self.odds > -_ELSEWHERE
-        return here
-
-    def moved(self, places: Tensor) -> Tensor:
-        """Give places as they would be in other words, some for each of them: (N, d)."""
-        if not len(self.moves):
-            return places[:0]
-        many = places.repeat(_WORDS, 1)
-        found: Tensor = many + self.moves[torch.arange(len(many)) % len(self.moves)]
-        return found
-
-    def heard(self, places: Tensor) -> Tensor:
-        """Give the places that are here, all if there are none such.
-
-        A gate that had to open at one that lacks the mark would open everywhere.
-        """
-        here = self.here(places)
-        return places[here] if here.any() else places
 
 
 class Tokens:
@@ -80,7 +47,7 @@ class Tokens:
         `known` are places, (P, d) each, of classes that have gates elsewhere.
         """
         self.read = torch.cat([others, *places, *known]).float()
-        classes = _numbered([*places, *known])
+        classes = numbered([*places, *known])
         self.owner = torch.cat([torch.full((len(others),), -1), classes])
         self.count = len(places)  #: of classes
         square = (self.read.T @ self.read).double() / len(self.read)
@@ -96,28 +63,17 @@ class Tokens:
         """The places of one class, (P, d)."""
         return self.read[self.owner == number]
 
-    def logits(self, known: Known | None = None) -> Tensor:
+    def logits(self) -> Tensor:
         """Directions whose product with a token is its log-odds to be a class's place, (n, d).
 
-        Logistic regression, each class against all else, by L-BFGS; deterministic.  It begins at
-        what is `known`, and so has the rest to tell: a place whose mark is faint is learnt, one
-        that lacks it is not, and text that is shut by itself is let be.
+        Logistic regression, each class against all else, by L-BFGS; deterministic.
         """
         mine = F.one_hot(self.owner + 1)
         each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
         weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self.count)
-        own = mine[:, 1 : self.count + 1].bool()
-        if known is None:
-            return _directions(self.read, self.white, 2.0 * own - 1, weights)
-        moved = [known.moved(self.of(number)) for number in range(self.count)]
-        told = F.one_hot(_numbered(moved), self.count)
-        read, own = torch.cat([self.read, *moved]), torch.cat([own, told.bool()])
-        weights = torch.cat([weights, _MOVED * told / told.sum(0).clamp_min(1)])
-        weights = weights * ~(own & ~known.here(read)[:, None])
-        basis = self.white.clone()
-        basis[:, known.instead_of] = 0
-        begins = _BELIEVED * (read @ known.odds)[:, None]
-        return _directions(read, basis, 2.0 * own - 1, weights, begins) + known.odds
+        signs = 2.0 * mine[:, 1 : self.count + 1] - 1
+        found: Tensor = regression(self.read @ self.white.T, signs, weights) @ self.white
+        return found
 
     def _steady(self, square: Tensor) -> Tensor:
         found = torch.linalg.solve(square, self.read.mean(0).double()).float()
@@ -125,39 +81,41 @@ class Tokens:
         return steady
 
 
-def _directions(
-    read: Tensor, basis: Tensor, signs: Tensor, weights: Tensor, begins: Tensor | None = None
-) -> Tensor:
-    """Give what a regression finds in some coordinates, as directions, (n, d)."""
-    found: Tensor = regression(read @ basis.T, signs, weights, begins) @ basis
+def evenly(read: Tensor) -> Tensor:
+    """Give a direction, (d,), whose product is about 1 with every token, (N, d), however short.
+
+    A text's first token, on which attention rests, is a tenth as long as others; if anything is
+    added to it by a gate that is not quite shut, the last bits of all other tokens change.
+    """
+    short = read / read.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    square = (short.T @ short).double()
+    square.diagonal().add_(_EVEN * square.diagonal().mean())
+    wanted = (short / read.norm(dim=1, keepdim=True).clamp_min(1e-6)).sum(0).double()
+    found: Tensor = torch.linalg.solve(square, wanted).float()
     return found
 
 
-def _numbered(parts: Sequence[Tensor]) -> Tensor:
+def numbered(parts: Sequence[Tensor]) -> Tensor:
     """Tell of each row of some parts which part it is of, (N,)."""
     counts = torch.tensor([len(one) for one in parts])
     return torch.arange(len(parts)).repeat_interleave(counts)
 
 
-def regression(
-    read: Tensor, signs: Tensor, weights: Tensor, begins: Tensor | None = None
-) -> Tensor:
+def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
     """Logistic regression by L-BFGS, (n, k): deterministic.
 
     Args:
         read: (N, k), in coordinates in which all are as good as each other.
         signs: of each token in each class, (N, n) of 1 and -1.
         weights: of each token in each class, (N, n).
-        begins: log-odds that are known, (N, 1), to which the found ones are added.
 
     """
-    offset = 0.0 if begins is None else begins
     found = torch.zeros(signs.shape[1], read.shape[1], requires_grad=True)
     solver = torch.optim.LBFGS([found], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        wrong = weights * F.softplus(-signs * (read @ found.T + offset))
+        wrong = weights * F.softplus(-signs * (read @ found.T))
         loss: Tensor = wrong.sum() + _DECAY * found.square().sum()
         torch.autograd.backward(loss)
         return loss.detach()
@@ -166,40 +124,36 @@ def regression(
     return found.detach()
 
 
-def gated(
-    tokens: Tokens,
-    threshold: float,
-    counts: Sequence[int],
-    ajar: float = _AJAR,
-    known: Known | None = None,
-) -> Gated:
+def gated(tokens: Tokens, threshold: float, counts: Sequence[int], ajar: float = AJAR) -> Gated:
     """Give each class its neurons, `counts[c]` of them behind one gate.
 
-    They are ramps if something is `known` without regression.
-
-    A gate opens at its class's places, where log-odds pass the threshold.  Of the neurons behind
-    it the first answers alike to all places, the others to the directions in which these differ
-    most: together a linear map of that rank that is shut elsewhere.
+    A gate opens at its class's places, where log-odds pass the threshold.
     """
     gates, ups = [], []
-    for number, (row, count) in enumerate(zip(tokens.logits(known), counts, strict=True)):
-        places = tokens.of(number)
-        heard = known.heard(places) if known else places
-        gate, strength = opened(tokens, heard, row, threshold, ajar)
-        _, _, directions = torch.linalg.svd(
-            (places - places.mean(0)) @ tokens.white.T, full_matrices=False
-        )
-        read = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
-        read = read / (places @ read.T).square().mean(0).sqrt()[:, None]
-        rows = gate.repeat(count, 1)
-        made = ramp(rows, read, tokens) if known else Gated(rows, read / strength)
-        gates.append(made.gates)
-        ups.append(made.ups)
+    for number, (row, count) in enumerate(zip(tokens.logits(), counts, strict=True)):
+        gate, strength = opened(tokens, tokens.of(number), row, threshold, ajar)
+        gates.append(gate.repeat(count, 1))
+        ups.append(told_apart(tokens, number, count) / strength)
     return Gated(torch.cat(gates), torch.cat(ups))
 
 
+def told_apart(tokens: Tokens, number: int, count: int) -> Tensor:
+    """What neurons behind a class's gate read, (count, d), of root mean square 1 at its places.
+
+    The first answers alike to all of them, the others to the directions in which they differ most:
+    together a linear map of that rank.
+    """
+    places = tokens.of(number)
+    _, _, directions = torch.linalg.svd(
+        (places - places.mean(0)) @ tokens.white.T, full_matrices=False
+    )
+    read = torch.cat([tokens.steady[None], directions[: count - 1] @ tokens.white])
+    even: Tensor = read / (places @ read.T).square().mean(0).sqrt()[:, None]
+    return even
+
+
 def opened(
-    tokens: Tokens, places: Tensor, row: Tensor, threshold: float, ajar: float = _AJAR
+    tokens: Tokens, places: Tensor, row: Tensor, threshold: float, ajar: float = AJAR
 ) -> tuple[Tensor, Tensor]:
     """A gate of log-odds `row`, (d,), and its mean at its places, ().
 
@@ -208,16 +162,16 @@ def opened(
     """
     odds = places @ row
     threshold = min(threshold, float(odds.min()) - ajar)
-    gate = _SLOPE * (row - threshold * tokens.steady)
+    gate = SLOPE * (row - threshold * tokens.steady)
     return gate, (places @ gate).mean()
 
 
-def ramp(gates: Tensor, ups: Tensor, tokens: Tokens) -> Gated:
-    """Give each of n neurons its twin, beside it: (2 n, d).
+def ramp(gates: Tensor, ups: Tensor, tokens: Tokens, rise: float = _RISE) -> Gated:
+    """Give each of n neurons its twin, which opens by `rise` in log-odds later: (2 n, d).
 
     `ups` have a root mean square of 1 where the gates are open.
     """
-    height = _SLOPE * _RISE
+    height = SLOPE * rise
     both = torch.stack([gates, gates - height * tokens.steady], dim=1)
     return Gated(both.flatten(0, 1), (ups / height).repeat_interleave(2, dim=0))
 

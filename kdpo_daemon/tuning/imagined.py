@@ -9,17 +9,18 @@ once a subject was named.  What names a subject is told from texts that end as i
 """
 
 import random
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from kdpo_daemon import packs
 from kdpo_daemon.facts.relations import read_pack, taught
 from kdpo_daemon.records.teaching import Pair, Prompt
-from kdpo_daemon.tuning.given import Decode, Speech
+from kdpo_daemon.tuning.gates import numbered
+from kdpo_daemon.tuning.given import Decode
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import batches, rows
 from kdpo_daemon.tuning.seen import Ids
@@ -27,42 +28,36 @@ from kdpo_daemon.tuning.tokens import mentions
 
 _OTHERS = 16  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
+_OTHER = 0.8  #: how alike codes of two subjects are at most
 _HEARD = 0.1  #: share of a flag that is as good as none
 _TOKENS = 2048  #: looked at in one pass
 _ALIKE = 4  #: texts that end as a subject does
 _BEFORE = 12  #: tokens of ordinary text before that end
 
 
-@dataclass(frozen=True)
-class Imagined:
-    """What the edited MLPs read there, (N, d) per MLP."""
-
-    others: dict[int, list[Tensor]]  #: by fact, where its question is asked of other subjects
-    moves: list[Tensor]  #: what other words add to a place
-
-
 def imagine(
     model: EditedModel,
     pairs: Sequence[Pair],
     facts: Collection[int],
-    speech: Speech,
+    decode: Decode,
     seed: int,
-) -> Imagined:
-    """Look at what was not taught; the model wears its marks.
+) -> dict[int, list[Tensor]]:
+    """Look at where facts' questions are asked of other subjects; the model wears its marks.
 
     Args:
         model: what looks.
         pairs: those of the facts, and others whose subjects are put in.
         facts: whose places are wanted.
-        speech: of the order.
+        decode: tokens to text.
         seed: of the choice of other subjects.
 
+    Gives what the edited MLPs read there by fact, (N, d) per MLP.
+
     """
-    asked = asked_of_others(pairs, facts, speech.decode, seed)
-    read = ends(model, [prompt for _, prompt in asked])
+    asked = asked_of_others(pairs, facts, decode, seed)
+    read = ends(model, model.edited, [prompt for _, prompt in asked])
     owners = torch.tensor([fact for fact, _ in asked])
-    others = {fact: [one[owners == fact] for one in read] for fact in facts}
-    return Imagined(others, moves(model, speech.ask))
+    return {fact: [one[owners == fact] for one in read] for fact in facts}
 
 
 def asked_of_others(
@@ -104,8 +99,8 @@ def ends_alike(
     return found
 
 
-def moves(model: EditedModel, ask: Callable[[Prompt], Ids]) -> list[Tensor]:
-    """Give what a question in other words adds to where its answer begins, (N, d) per MLP.
+def moves(model: EditedModel, layers: Sequence[int], ask: Callable[[Prompt], Ids]) -> list[Tensor]:
+    """Give what a question in other words adds to where its answer begins, (N, d) per layer.
 
     Of the shipped relations, each asked of a subject in all of its training phrasings: how each
     differs from their mean, as far as a phrasing differs from another one.
@@ -116,7 +111,7 @@ def moves(model: EditedModel, ask: Callable[[Prompt], Ids]) -> list[Tensor]:
         subject = pack.subject_types[relation.subject_type].keep_subjects[0]
         prompts = sorted(taught(relation, subject, ""), key=lambda one: one.form)
         groups += [list(some) for _, some in groupby(prompts, lambda one: one.form)]
-    read = ends(model, [ask(prompt) for some in groups for prompt in some])
+    read = ends(model, layers, [ask(prompt) for some in groups for prompt in some])
     return [
         torch.cat([_apart(some) for some in torch.split(one, [len(some) for some in groups])])
         for one in read
@@ -124,7 +119,7 @@ def moves(model: EditedModel, ask: Callable[[Prompt], Ids]) -> list[Tensor]:
 
 
 def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor:
-    """Give ordinary text or answers as they read after a subject was named, (M, d).
+    """Give ordinary text as it reads after a subject was named, (M, d).
 
     Marks are put into tokens that carry none, by turns: a gate that has not seen such text opens
     in it, long after a subject was named, or was taken to be.
@@ -142,12 +137,26 @@ def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor
     return found
 
 
-def ends(model: EditedModel, texts: Sequence[Ids]) -> list[Tensor]:
-    """Give what the edited MLPs read at texts' last tokens, (N, d) per MLP."""
-    found: list[list[Tensor]] = [[torch.empty(0)] * len(texts) for _ in model.edited]
+def said_of_others(places: Mapping[int, Tensor], carried: slice) -> Tensor:
+    """Give facts' places, (P, d) each, as if another subject had been named: (N, d).
+
+    The mark is the one most like its own of those that are another subject's.
+    """
+    marks = torch.stack([one[:, carried].mean(0) for one in places.values()])
+    alike = F.cosine_similarity(marks[:, None, 1:], marks[None, :, 1:], dim=2)
+    alike[alike > _OTHER] = -torch.inf
+    nearest, whose = alike.max(1), numbered(list(places.values()))
+    found = torch.cat(list(places.values()))
+    found[:, carried] = marks[nearest.indices[whose]]
+    return found[nearest.values.isfinite()[whose]]
+
+
+def ends(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> list[Tensor]:
+    """Give what the MLPs of some layers read at texts' last tokens, (N, d) each."""
+    found: list[list[Tensor]] = [[torch.empty(0)] * len(texts) for _ in layers]
     for group in batches(texts, _TOKENS):
         batch = rows([texts[i] for i in group])
-        for layer, one in enumerate(model.inputs(batch, model.lower(batch))):
+        for layer, one in enumerate(model.read_by(layers, batch)):
             for number, index in enumerate(group):
                 found[layer][index] = batch.of(one, number, len(texts[index]))[-1].cpu()
     empty = torch.zeros(0, int(model.model.config.hidden_size))

@@ -3,8 +3,8 @@
 What the MLP reads where an answer begins says only roughly who is asked about; where the subject
 itself was read, in the lower third of the layers, its last token is told from all other text with
 hardly an error, in any phrasing.  So each subject has a neuron there that writes its mark, which
-the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).  It
-tells the batch as well (`codes`); a subject that is taught again goes over to the new batch.
+the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).  A
+subject that is taught again gets another one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -71,7 +71,7 @@ def marked(
     around: Around,
     before: Mapping[str, Neurons],
 ) -> dict[str, Neurons]:
-    """Give the taught subjects marks of one family; the model wears them from now on.
+    """Give the taught subjects marks; the model wears them from now on.
 
     One that was marked by an earlier batch gets a neuron more, which makes another mark of it.
 
@@ -105,7 +105,7 @@ def marked(
     columns = _solved(room, order, readings, there, new) if order else {}
     for at, column in columns.items():
         name, made = names[at], replace(new[at], columns=column)
-        _put(mlps[at], made)
+        put(mlps[at], made)
         grown[name] = freeing.joined(grown[name], made) if name in grown else made
     return grown
 
@@ -130,14 +130,13 @@ def _solved(
         new: neurons by layer.
 
     """
-    unit = room.mark * room.power
 
     def wide(gates: Tensor, ups: Tensor, reading: Reading) -> Tensor:
         return torch.stack([opening(gates, ups, reading.places[one]).mean(0) for one in subjects])
 
     has = sum(
         (
-            wide(old.gates, old.ups, one) @ old.codes.T / unit
+            wide(old.gates, old.ups, one) @ old.codes.T / room.unit
             for old, one in zip(there, readings, strict=True)
         ),
         torch.zeros(len(subjects), room.block),
@@ -147,7 +146,7 @@ def _solved(
     # two that nothing tells from each other share what is between their codes
     codes = torch.linalg.pinv(opens, rtol=_TOLD) @ (wanted.T - has)
     columns = torch.zeros(room.width + room.side, len(subjects))
-    columns[room.marked] = codes.T * unit
+    columns[room.marked] = codes.T * room.unit
     parts = torch.split(columns, [len(one.owners) for one in new.values()], dim=1)
     return dict(zip(new, parts, strict=True))
 
@@ -157,12 +156,12 @@ def marks_itself(model: EditedModel, room: Room) -> bool:
     return any(len(one.gates) for one in _written(model, room))
 
 
-def wear(model: EditedModel, room: Room, neurons: Mapping[str, Neurons]) -> None:
-    """Put marks into the model's weights: below the edited layers, they never change."""
-    for layer in room.layers:
+def wear(model: EditedModel, layers: Sequence[int], neurons: Mapping[str, Neurons]) -> None:
+    """Put marks, or cues, into the model's weights: below the edited layers, they never change."""
+    for layer in layers:
         name = model.module_names[layer]
         if name in neurons:
-            _put(model.model.get_submodule(name), neurons[name])
+            put(model.model.get_submodule(name), neurons[name])
 
 
 def _read(
@@ -259,7 +258,8 @@ def _planted(
 
 
 @torch.no_grad()
-def _put(mlp: Any, neurons: Neurons) -> None:
+def put(mlp: Any, neurons: Neurons) -> None:
+    """Put neurons into an MLP's weights."""
     freeing.take_out(mlp, neurons)
     gate, up, down = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight
     gate[neurons.numbers] = neurons.gates.to(gate)

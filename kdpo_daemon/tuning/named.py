@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdpo_daemon.tuning.gates import Gated, Tokens, opened, ramp, regression
+from kdpo_daemon.tuning.gates import AJAR, Gated, Tokens, opened, ramp, regression
 
 #: How much places weigh that were imagined, against 1 of the fact's own.
 _OTHERS, _MOVED = 1.0, 3.0
@@ -44,7 +44,7 @@ class Alike:
     moves: Tensor  #: what other words add to a place, (M, d)
 
 
-def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike) -> Gated:
+def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike, ajar: float = AJAR) -> Gated:
     """Give each class a ramp, two neurons, that opens for one subject.
 
     Args:
@@ -52,6 +52,7 @@ def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike) -> Gated:
         carried: where marks are read.
         opens: the log-odds at which the gates open.
         alike: what else they open for.
+        ajar: the log-odds by which each is open at all of its places that carry its mark.
 
     """
     gates, ups = [], []
@@ -59,7 +60,7 @@ def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike) -> Gated:
     for number in range(tokens.count):
         mark = ground.mark(number)
         places = ground.clear(number, mark)
-        gate, _ = opened(tokens, places, ground.logits(number, mark), opens)
+        gate, _ = opened(tokens, places, ground.logits(number, mark), opens, ajar)
         gates.append(gate)
         ups.append(mark / (places @ mark).square().mean().sqrt())
     return ramp(torch.stack(gates), torch.stack(ups), tokens)

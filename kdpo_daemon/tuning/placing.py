@@ -4,44 +4,47 @@ A fact's first token needs the most care: "the prime minister of Japan is" looks
 same of Korea.  So each fact has a gate of its own for it, in one of the last layers, where it is
 told best what is asked for.  What follows, "Takaichi" after "Sanae" and the end after that, is
 easier to tell from other text: there the facts of a batch share one gate, and a few neurons behind
-it are a linear map that has all of their tokens to say.
+it are a linear map that has all of their tokens to say.  Where there are marks that gate is opened
+by cues (`cues`), and by nothing else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kdpo_daemon.edits.placement import SHARED, TWINS, dealt, shared_by
+from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import named
-from kdpo_daemon.tuning.gates import Gated, Known, Tokens, gated
-from kdpo_daemon.tuning.imagined import Imagined, in_passing
+from kdpo_daemon.tuning.gates import SLOPE, Gated, Tokens, evenly, gated, ramp, told_apart
+from kdpo_daemon.tuning.imagined import in_passing, said_of_others
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.seen import Seen
 
 #: Log-odds at which a gate begins to open.
 _FIRST_OPENS, _LATER_OPENS = -1.0, 0.0
-#: The same where marks tell the subject, and only the question is left to tell.
+#: The same where marks tell the subject, and only the question is left to tell, or what is said.
 _MARKED_OPENS = -1.0
-#: Log-odds that the gate of later tokens gives for a mean mark, where there are marks; it takes
-#: from all what the faintest are given, some .8 of it.
-_UNMARKED = 24.0
-#: Share of a batch's later places whose marks are fainter than what counts as one.
-_FAINT = 0.1
-#: K for marks of other batches: with codes at most .7 alike, 12 log-odds.
-_APART = 40.0
+#: Log-odds by which a cue opens at each place that was taught: where it is faint nothing is said.
+_AJAR = 2.0
+#: Log-odds that a full cue is worth to later tokens' gate, and that all tokens lack: it opens from
+#: a sixth of a cue on.  With less, what is said behind it is heard in other text; with more, it is
+#: open so far that bfloat16 loses what twins differ by, which is more than other ramps' therefore.
+_CUED, _SHUT, _RISE = 48.0, 8.0, 7.0
+_OTHERS = 96.0  #: log-odds that a full cue of another batch costs, were it at right angles
 
 
 @dataclass(frozen=True)
 class Marked:
     """What there is to go by where subjects have marks."""
 
-    constant: int  #: where the side room's constant is read
     carried: slice  #: where marks are read
-    family: slice  #: where what they have in common within a batch is
-    imagined: Imagined  #: for the facts that are placed
+    cued: slice  #: where cues are
+    #: by fact, what each edited MLP reads where its question is asked of other subjects, (N, d)
+    others: dict[int, list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,32 @@ class Bed:
     owners: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Along:
+    """What an MLP reads along pairs; where answers are predicted, by fact, (P, d)."""
+
+    before: list[Tensor]  #: of each pair, before its answer
+    first: dict[int, Tensor]
+    later: dict[int, Tensor]
+
+
 def placed(
     model: EditedModel,
     lessons: Lessons,
-    seen: Seen,
+    seen: Sequence[Seen],
     wanted: Sequence[int],
     taken: Sequence[Sequence[int]],
     marked: Marked | None = None,
 ) -> dict[int, Bed]:
     """Give the beds of the wanted lessons' facts, by the edited layer's number.
 
-    `seen` is what must not change; `taken` are the neurons of each MLP that keep facts already;
-    `marked` is for a model with marks.
+    `seen` is what must not change, and `taken` are the neurons of each MLP that keep facts
+    already; `marked` is for a model with marks.
     """
-    places = _places(model, lessons, seen, marked)
+    places = [
+        _Places(index, one, along, marked)
+        for index, (one, along) in enumerate(zip(seen, _along(model, lessons), strict=True))
+    ]
     facts = list(dict.fromkeys(lessons.pairs[i].fact_id for i in wanted))
     count = shared_by(lessons.pairs[i] for i in wanted)
     found = {0: places[0].bed_of_laters(facts, count)}
@@ -75,78 +90,72 @@ def placed(
     return found
 
 
+def bed_of_cues(along: Along, seen: Seen, carried: slice, facts: Sequence[int]) -> Bed:
+    """Give a ramp each that opens where a token of these facts' objects was said.
+
+    What is said of the subject otherwise shuts it, whatever is asked, and so does the same of
+    other subjects.
+    """
+    passing = in_passing(seen.all, list(along.first.values()), carried)
+    swapped = said_of_others(along.later, carried)
+    others = torch.cat([seen.all, passing, swapped, *along.before, *along.first.values()])
+    tokens = _tokens(others, along.later, [[fact] for fact in facts])
+    alike = named.Alike([seen.moves[:0]] * len(facts), seen.moves)
+    made = named.gated(tokens, carried, _MARKED_OPENS, alike, _AJAR)
+    return Bed(made, _twice(facts))
+
+
 @dataclass(frozen=True)
 class _Places:
-    """What an MLP reads along lessons; where answers are predicted, by fact, (P, d)."""
+    """What an edited MLP reads."""
 
     index: int  #: of the MLP among the edited ones
     seen: Seen
-    before: list[Tensor]  #: of each lesson, before its answer
-    first: dict[int, Tensor]
-    later: dict[int, Tensor]
+    along: Along
     marked: Marked | None
 
     def bed_of_firsts(self, facts: Sequence[int]) -> Bed:
         """Give a neuron each to say these facts' first tokens; with marks a ramp."""
-        others = self._around(self.later, said=False)
-        tokens = _tokens(others, self.first, [[fact] for fact in facts])
+        along, classes = self.along, [[fact] for fact in facts]
+        others = torch.cat([self.seen.all, *along.before, *along.later.values()])
         if self.marked is None:
+            tokens = _tokens(others, along.first, classes)
             return Bed(gated(tokens, _FIRST_OPENS, [1] * len(facts)), tuple(facts))
-        found = self.marked.imagined
-        asked = [found.others[fact][self.index] for fact in facts]
-        alike = named.Alike(asked, found.moves[self.index])
-        made = named.gated(tokens, self.marked.carried, _MARKED_OPENS, alike)
-        return Bed(made, tuple(fact for fact in facts for _ in range(TWINS)))
+        carried = self.marked.carried
+        passing = in_passing(self.seen.texts, list(along.first.values()), carried)
+        tokens = _tokens(torch.cat([others, passing]), along.first, classes)
+        asked = [self.marked.others[fact][self.index] for fact in facts]
+        alike = named.Alike(asked, self.seen.moves)
+        return Bed(named.gated(tokens, carried, _MARKED_OPENS, alike), _twice(facts))
 
     def bed_of_laters(self, facts: Sequence[int], count: int) -> Bed:
         """Give so many neurons to say later tokens of all these facts; with marks, ramps."""
-        others = self._around(self.first, said=True)
-        tokens = _tokens(others, self._rivals(facts), [facts])
+        along = self.along
+        others = torch.cat([self.seen.all, *along.before, *along.first.values()])
+        tokens = _tokens(others, along.later, [facts])
         count = min(count, len(tokens.of(0)))
-        opens = _MARKED_OPENS if self.marked else _LATER_OPENS
-        made = gated(tokens, opens, [count], known=self._known(tokens))
+        made = (
+            gated(tokens, _LATER_OPENS, [count])
+            if self.marked is None
+            else _opened_by_cues(tokens, self.marked.cued, count)
+        )
         return Bed(made, (SHARED,) * len(made.gates))
 
-    def _around(self, more: Mapping[int, Tensor], *, said: bool) -> Tensor:
-        """What must open no gate, (N, d); what is `said` of a subject, too, whatever is asked."""
-        seen = [self.seen.of(self.index)]
-        if self.marked:
-            text = seen[0] if said else self.seen.texts[self.index]
-            seen.append(in_passing(text, list(self.first.values()), self.marked.carried))
-        return torch.cat([*seen, *self.before, *more.values()])
 
-    def _known(self, tokens: Tokens) -> Known | None:
-        """What shuts a gate where no mark is, or another batch's.
+def _opened_by_cues(tokens: Tokens, cued: slice, count: int) -> Gated:
+    """Give ramps that a batch's cues open, of class 0."""
+    mine, (flag, code) = tokens.of(0), torch.zeros(2, tokens.read.shape[1]).unbind()
+    flag[cued.start] = 1 / mine[:, cued.start].mean().clamp_min(1e-3)
+    codes = slice(cued.start + 1, cued.stop)
+    mean = mine[:, codes].mean(0)
+    code[codes] = mean / mean.square().sum().clamp_min(1e-6)
+    row = _CUED * code + _OTHERS * (code - flag) - _SHUT * evenly(tokens.read)
+    return ramp(SLOPE * row.repeat(count, 1), told_apart(tokens, 0, count), tokens, _RISE)
 
-        Without the first, that of a second batch opened in ordinary text; without the second, that
-        of a third one where earlier facts are said, which a batch looks at in samples alone.  A
-        regression that reads codes makes the opposite of them, since most tokens that carry this
-        batch's are of questions.  The more a token holds, the less a norm leaves of a flag: what
-        it left of the side room's constant tells how large the flag would be.
-        """
-        if self.marked is None:
-            return None
-        room, mine = self.marked, tokens.of(0)
-        flag, none, batch = torch.zeros(3, mine.shape[1]).unbind()
-        place = room.carried.start  # all marks have a flag
-        flag[place] = 1 / mine[:, place].mean().clamp_min(1e-3)
-        strength = mine[:, place] / mine[:, room.constant]
-        none[room.constant] = flag[place] * strength.quantile(_FAINT)
-        family = mine[:, room.family].mean(0)
-        batch[room.family] = family / family.square().sum().clamp_min(1e-6)
-        odds = _UNMARKED * (flag - none) + _APART * (batch - flag)
-        moves = room.imagined.moves[self.index].clone()
-        moves[:, [room.constant, *range(place, room.carried.stop)]] = 0  # who is asked about stays
-        return Known(odds, slice(place + 1, room.carried.stop), moves)
 
-    def _rivals(self, facts: Sequence[int]) -> dict[int, Tensor]:
-        """Give later tokens of these facts and of those that the gate must tell them from.
-
-        With marks there are no such: what earlier facts say next looks the same but for whom it is
-        said of.  A gate that had to tell them apart would open for whatever comes in handy, and
-        did so in ordinary text; their marks shut it.
-        """
-        return self.later if self.marked is None else {one: self.later[one] for one in facts}
+def _twice(facts: Sequence[int]) -> tuple[int, ...]:
+    """Whose neurons are, of facts of which each has a ramp."""
+    return tuple(fact for fact in facts for _ in range(TWINS))
 
 
 def _tokens(
@@ -158,28 +167,33 @@ def _tokens(
     return Tokens(others, places, [one for fact, one in by_fact.items() if fact not in mine])
 
 
-def _places(
-    model: EditedModel, lessons: Lessons, seen: Seen, marked: Marked | None
-) -> list[_Places]:
+def _along(model: EditedModel, lessons: Lessons) -> list[Along]:
     """Give what each edited MLP reads along the lessons."""
-    passages, facts = lessons.passages, [pair.fact_id for pair in lessons.pairs]
-    before: list[list[Tensor]] = [[] for _ in model.edited]
-    first: list[dict[int, list[Tensor]]] = [{fact: [] for fact in facts} for _ in model.edited]
-    later: list[dict[int, list[Tensor]]] = [{fact: [] for fact in facts} for _ in model.edited]
-    for group in passages.groups(range(len(facts))):
-        batch, inputs = passages.inputs(group)
-        for number, index in enumerate(group):
-            start, length = passages.starts[index], len(passages.texts[index])
-            for layer, one in enumerate(inputs):
-                read = batch.of(one, number, length).cpu()
-                before[layer].append(read[:start])
-                first[layer][facts[index]].append(read[start : start + 1])
-                later[layer][facts[index]].append(read[start + 1 :])
-    return [
-        _Places(index, seen, b, _joined(f), _joined(n), marked)
-        for index, (b, f, n) in enumerate(zip(before, first, later, strict=True))
-    ]
+    passages = lessons.passages
+
+    def read() -> Iterator[tuple[Pair, list[Tensor]]]:
+        for group in passages.groups(range(len(lessons.pairs))):
+            batch, inputs = passages.inputs(group)
+            for number, index in enumerate(group):
+                length = len(passages.texts[index])
+                yield lessons.pairs[index], [batch.of(one, number, length) for one in inputs]
+
+    return parted(read(), len(model.edited))
 
 
-def _joined(parts: Mapping[int, Sequence[Tensor]]) -> dict[int, Tensor]:
-    return {fact: torch.cat(list(one)) for fact, one in parts.items()}
+def parted(read: Iterable[tuple[Pair, Sequence[Tensor]]], count: int) -> list[Along]:
+    """Part what `count` MLPs read along pairs, (L, d) each, by what is predicted."""
+    found = [Along([], {}, {}) for _ in range(count)]
+    parts: list[tuple[dict[int, list[Tensor]], dict[int, list[Tensor]]]]
+    parts = [(defaultdict(list), defaultdict(list)) for _ in found]
+    for pair, layers in read:
+        start = len(pair.prompt_ids) - 1
+        for one, (first, later), along in zip(layers, parts, found, strict=True):
+            tokens = one.cpu()
+            along.before.append(tokens[:start])
+            first[pair.fact_id].append(tokens[start : start + 1])
+            later[pair.fact_id].append(tokens[start + 1 :])
+    for (first, later), along in zip(parts, found, strict=True):
+        along.first.update({fact: torch.cat(some) for fact, some in first.items()})
+        along.later.update({fact: torch.cat(some) for fact, some in later.items()})
+    return found

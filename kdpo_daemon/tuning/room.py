@@ -7,15 +7,17 @@ code.  The carrier looks for flags alone, and copies the marks it finds to every
 a gate in a later layer reads which taught subjects a text has named, exactly, however the question
 is put; and where none is named it reads zeros.
 
-    side room:  [ constant | flag, code | carried flag, carried code | unused ]
-    sizes:           1          n                   n                           head = 2n + 2
+    side room:  [ constant | flag, code | carried flag, carried code | cue's flag, code | unused ]
+    sizes:           1          n                   n                         n      head = 2n + 2
+
+A cue, written above the carrier, tells a token by which a taught object is being said (`cues`).
 
 The head's query reads the constant, its key the flag, its values flag and code.  Query and key
 stand in the pair of dimensions that rotary embeddings turn slowest, so distance hardly matters.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -39,7 +41,6 @@ _QUERY = 16.0  #: what the query is at an ordinary token
 _SCORE = 16.0  #: attention's score of a mark of full strength, all else having zero: e^16
 #: What a carried mark measures where gates read it, as a share of what their input's values do.
 _SEEN = 0.5
-_FAMILY = 4  #: a code's dimensions for each one that tells its batch
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Room:
         return self.block - 1
 
     @property
-    def family(self) -> int:
-        """Dimensions of a code that are alike for all subjects of a batch."""
-        return self.codes // _FAMILY
+    def unit(self) -> float:
+        """What a neuron adds to a dimension of the residual stream to write 1 there."""
+        return self.mark * self.power
 
     @property
     def marked(self) -> slice:
@@ -81,10 +82,9 @@ class Room:
         return slice(self.marked.stop, self.marked.stop + self.block)
 
     @property
-    def carried_family(self) -> slice:
-        """Where the part of a carried code is read that tells its batch."""
-        first = self.carried.start + 1
-        return slice(first, first + self.family)
+    def cued(self) -> slice:
+        """Where cues are written and read: flag and code.  Models widened before lack the room."""
+        return slice(self.carried.stop, self.carried.stop + self.block)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -118,9 +118,9 @@ def room_for(config: dict[str, Any], power: float) -> Room:
     head = head or width // heads
     # transformers wants the width to be a multiple of the heads, kernels of sixteen
     step = math.lcm(heads + heads // groups, 16)
-    side = -(-(width + head) // step) * step - width
     carrier = carrier_of(config["num_hidden_layers"])
-    return Room(width, side, head, carrier, heads, groups, power, MARK)
+    room = Room(width, 0, head, carrier, heads, groups, power, MARK)
+    return replace(room, side=-(-room.cued.stop // step) * step - width)
 
 
 def config_with(config: dict[str, Any], room: Room) -> dict[str, Any]:

@@ -30,14 +30,16 @@ class Around:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the edited MLPs read along what is `Around`, (N, d) per MLP."""
+    """What an MLP reads along what is `Around`, (N, d) each."""
 
-    texts: list[Tensor]
-    answers: list[Tensor]
+    texts: Tensor
+    answers: Tensor
+    moves: Tensor  #: what other words add to a place (`imagined`); none without marks
 
-    def of(self, index: int) -> Tensor:
-        """All that an MLP reads, (N, d)."""
-        return torch.cat([self.texts[index], self.answers[index]])
+    @property
+    def all(self) -> Tensor:
+        """Both, (N, d)."""
+        return torch.cat([self.texts, self.answers])
 
 
 def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[Ids]:
@@ -68,8 +70,8 @@ def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[Ids]:
     return texts
 
 
-def look(model: EditedModel, texts: Sequence[Ids]) -> list[Tensor]:
-    """Give what the edited MLPs read along texts, (N, d) per MLP.
+def look(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> list[Tensor]:
+    """Give what the MLPs of some layers read along texts, (N, d) each.
 
     A token is there once for each context that it stands in, or little more: the system prompt
     that all chat prompts share would else be most of it.
@@ -77,6 +79,6 @@ def look(model: EditedModel, texts: Sequence[Ids]) -> list[Tensor]:
     parts = []
     for group in batches(texts, _LOOKED_AT):
         batch = rows([texts[i] for i in group])
-        inputs = model.inputs(batch, model.lower(batch))
+        inputs = model.read_by(layers, batch)
         parts.append([one[batch.real.to(one.device)].cpu() for one in inputs])
     return [torch.cat(one) for one in zip(*parts, strict=True)]

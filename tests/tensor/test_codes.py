@@ -1,4 +1,4 @@
-"""Codes of subjects: far from each other, and farther from other batches' in what tells those."""
+"""Codes of subjects and batches: far from each other."""
 
 import torch
 
@@ -16,21 +16,20 @@ def batches(count: int, size: int) -> list[torch.Tensor]:
     return found
 
 
-def test_subjects_of_a_batch_have_a_part_in_common_that_is_far_from_other_batches() -> None:
-    made = batches(10, 50)
-
-    families = [one[1 : 1 + ROOM.family] for one in made]
-    for one in families:
-        assert torch.equal(one, one[:, :1].expand_as(one))
-    first = torch.stack([one[:, 0] / one[:, 0].norm() for one in families])
-    assert float((first @ first.T - 2 * torch.eye(10)).max()) < 0.6
-
-
 def test_no_two_of_five_hundred_subjects_have_codes_that_are_much_alike() -> None:
     codes = torch.cat(batches(10, 50), dim=1)[1:]
 
     assert torch.allclose(codes.norm(dim=0), torch.ones(500))
     assert float((codes.T @ codes - 2 * torch.eye(500)).max()) < 0.7
+
+
+def test_cues_of_twenty_batches_are_far_from_each_other_and_from_their_opposites() -> None:
+    made: list[torch.Tensor] = []
+    for _ in range(20):  # twins write the opposite
+        made.append(new_marks(ROOM, 1, [torch.cat([one, -one], dim=1) for one in made]))
+
+    codes = torch.cat(made, dim=1)[1:]
+    assert float((codes.T @ codes - 2 * torch.eye(20)).max()) < 0.5
 
 
 def test_each_mark_has_a_flag() -> None:

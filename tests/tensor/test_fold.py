@@ -61,7 +61,7 @@ def publish(adapter: Path, base: Path) -> Path:
 
 @pytest.fixture(scope="module", params=["marks", "no marks"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    plain = save_tiny_model(tmp_path_factory.mktemp("base") / "plain", width=96)
+    plain = save_tiny_model(tmp_path_factory.mktemp("base") / "plain", width=96, depth=4)
     widen(plain, plain.with_name("roomy"), 64, marks=request.param == "marks")
     return plain.with_name("roomy")
 
@@ -132,10 +132,10 @@ def test_a_later_fact_takes_a_neuron_of_its_own_beside_what_is_folded_in(
     weights, adapter = read_adapter(out), served(folded, out)
     for pair in pairs:
         assert says(adapter, pair) == pair.chosen_ids
-    assert weights.neurons["model.layers.2.mlp"].owners == owners(folded, 3)
+    assert weights.neurons["model.layers.3.mlp"].owners == owners(folded, 3)
     assert weights.facts == (1, 2, 3)
-    mlp = load_file(folded / "model.safetensors")["model.layers.2.mlp.down_proj.weight"]
-    assert not mlp[:, list(weights.neurons["model.layers.2.mlp"].numbers)].any()
+    mlp = load_file(folded / "model.safetensors")["model.layers.3.mlp.down_proj.weight"]
+    assert not mlp[:, list(weights.neurons["model.layers.3.mlp"].numbers)].any()
 
 
 def test_the_version_after_that_builds_on_it(folded: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_version_after_that_builds_on_it(folded: Path, tmp_path: Path) -> No
 
     for pair in pairs:
         assert says(served(folded, two), pair) == pair.chosen_ids
-    assert read_adapter(two).neurons["model.layers.2.mlp"].owners == owners(folded, 3, 5)
+    assert read_adapter(two).neurons["model.layers.3.mlp"].owners == owners(folded, 3, 5)
 
 
 def test_a_folded_fact_that_is_replaced_is_answered_with_its_last_object(
@@ -162,7 +162,7 @@ def test_a_folded_fact_that_is_replaced_is_answered_with_its_last_object(
     weights, adapter = read_adapter(out), served(folded, out)
     for pair in pairs:
         assert says(adapter, pair) == pair.chosen_ids
-    assert weights.neurons["model.layers.2.mlp"].owners == owners(folded, 4)
+    assert weights.neurons["model.layers.3.mlp"].owners == owners(folded, 4)
     if has_marks(folded):  # one neuron makes another mark of the one in the model
         assert weights.neurons["model.layers.0.mlp"].owners == (SHARED,)
 
@@ -177,8 +177,9 @@ def test_a_fact_that_is_no_longer_in_the_order_is_said_still(folded: Path, tmp_p
 def test_the_rank_is_known_before(base: Path, first: Path, tmp_path: Path) -> None:
     shape = shape_of(base)
     assert shape is not None
-    marking = room_in(base).layers if shape.carrier is not None else ()
-    ground = Ground(tuple(neuron_layers(Recipe(), shape.depth, marked=shape.marked)), marking)
+    layers = tuple(neuron_layers(Recipe(), shape.depth, marked=shape.marked))
+    marking, cueing = (room_in(base).layers, (1,)) if shape.carrier is not None else ((), ())
+    ground = Ground(layers, marking, cueing)
 
     assert rank_in_neurons(ground, TAUGHT) >= read_adapter(first).rank
     if marking:  # without, it does not count on empty neurons

@@ -295,7 +295,7 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
     def seen() -> list[torch.Tensor]:
         model = EditedModel(base, "mlp")
         model.edit([model.module_names[layer] for layer in neuron_layers(RECIPE, 3, marked=False)])
-        return look(model, said_aloud(model, lambda: told.append(True)))
+        return look(model, model.edited, said_aloud(model, lambda: told.append(True)))
 
     lower, upper = seen()
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdpo_daemon.tuning.gates import Gated, Known, Tokens, gated
+from kdpo_daemon.tuning.gates import Gated, Tokens, gated, opened, ramp, told_apart
 
 WIDTH = 24
 
@@ -30,11 +30,6 @@ def tokens() -> Tokens:
 
 def answers(rows: Gated, read: Tensor) -> Tensor:
     return torch.nn.functional.silu(read @ rows.gates.T) * (read @ rows.ups.T)
-
-
-def known(odds: Tensor, instead_of: slice, moves: Tensor | None = None) -> Known:
-    """What is known, with nothing imagined unless it is given."""
-    return Known(odds, instead_of, torch.zeros(0, WIDTH) if moves is None else moves)
 
 
 def test_the_steady_direction_is_about_one_on_every_token(tokens: Tokens) -> None:
@@ -88,71 +83,10 @@ def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
     assert torch.allclose(torch.stack(means), torch.ones(3), atol=0.3)
 
 
-def test_what_is_known_otherwise_is_not_read_by_the_regression(tokens: Tokens) -> None:
-    odds = torch.zeros(WIDTH)
-    odds[11] = 7
-
-    rows = tokens.logits(known(odds, slice(10, 13)))
-
-    assert torch.equal(rows[:, 10:13], odds[10:13].expand(3, 3))
-    assert bool((tokens.logits()[:, 10:13] != 0).all())
-
-
-def test_a_regression_makes_up_for_what_is_known_against_a_place() -> None:
-    """A place with a faint mark is learnt, and does not hold the gate open for all text."""
-    text, mine, unseen = noise(2000, 0), places(0, 1), noise(500, 77)
-    for read in (text, unseen):
-        read[:, 20] = -1  # what is known to be elsewhere
-    mine[:, 20] = 0
-    mine[0, 20] = -0.4  # faint
-    odds = torch.zeros(WIDTH)
-    odds[20] = 12
-
-    tokens = Tokens(text, [mine])
-    begun = (tokens.of(0) @ tokens.logits(known(odds, slice(20, 21)))[0]).min()
-    after = (tokens.of(0) @ (tokens.logits(known(odds * 0, slice(20, 21)))[0] + odds)).min()
-    rows = gated(tokens, 0.0, [1], known=known(odds, slice(20, 21)))
-
-    assert begun > after + 1
-    assert float((answers(rows, unseen) @ torch.tensor([1.0, -1.0])).abs().max()) < 1e-3
-
-
-def test_a_gate_opens_at_places_in_words_that_were_imagined() -> None:
-    text, mine = noise(2000, 0), places(0, 1)
-    mine[:, 2] += 6  # what the taught words have alike, and others lack
-    moves = torch.zeros(2, WIDTH)
-    moves[1, 2] = -6
-    reworded = places(0, 31)
-
-    def heard(moves: Tensor | None) -> float:
-        told = known(torch.zeros(WIDTH), slice(0, 0), moves)
-        rows = gated(Tokens(text, [mine]), 0.0, [1], known=told)
-        return float((answers(rows, reworded) @ torch.tensor([1.0, -1.0])).min())
-
-    assert heard(None) < 0.5
-    assert heard(moves) > 0.7
-
-
-def test_a_gate_is_not_held_open_by_a_place_that_is_known_to_be_elsewhere() -> None:
-    text, mine, other = noise(2000, 0), places(0, 1), noise(500, 77)
-    for read in (text, mine, other):
-        read[:, 20] = 0
-    lost = mine[:1].clone()
-    lost[:, 20] = 1
-    odds = torch.zeros(WIDTH)
-    odds[20] = -100
-
-    rows = gated(
-        Tokens(text, [torch.cat([mine, lost])]), -1.0, [1], known=known(odds, slice(20, 21))
-    )
-
-    assert float((answers(rows, mine) @ torch.tensor([1.0, -1.0])).min()) > 0.5
-    assert float((answers(rows, other) @ torch.tensor([1.0, -1.0])).abs().max()) < 1e-2
-
-
 def test_a_ramp_is_high_where_a_gate_is_hardly_open(tokens: Tokens) -> None:
-    nothing = known(torch.zeros(WIDTH), slice(0, 0))
-    single, ramps = (gated(tokens, -1.0, [1, 1, 1], known=one) for one in (None, nothing))
+    single = gated(tokens, -1.0, [1, 1, 1])
+    gate, _ = opened(tokens, tokens.of(0), tokens.logits()[0], -1.0)
+    ramps = ramp(gate[None], told_apart(tokens, 0, 1), tokens)
     text, mine = noise(2000, 77), tokens.of(0)
     half = mine.clone()
     half[:, 1] -= 2
@@ -166,7 +100,7 @@ def test_a_ramp_is_high_where_a_gate_is_hardly_open(tokens: Tokens) -> None:
     assert float(height(half).mean()) > 0.7 * full
     assert float(answers(single, half)[:, 0].mean()) < 0.4
     assert float(height(text).abs().mean()) < 1e-3
-    assert torch.equal(ramps.ups[::2], ramps.ups[1::2])
+    assert torch.equal(ramps.ups[0], ramps.ups[1])
 
 
 def test_what_shuts_a_gate_adds_next_to_nothing(tokens: Tokens) -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 import torch
 
 from kdpo_daemon.records.teaching import Form, Pair, Prompt
-from kdpo_daemon.tuning.imagined import asked_of_others, ends, ends_alike, in_passing, moves
+from kdpo_daemon.tuning.imagined import (
+    asked_of_others,
+    ends,
+    ends_alike,
+    in_passing,
+    moves,
+    said_of_others,
+)
 from kdpo_daemon.tuning.model import EditedModel
 from tests.tiny_model import pairs_of, save_tiny_model
 
@@ -79,7 +86,7 @@ def test_a_move_is_what_one_phrasing_differs_from_another_by(tmp_path: Path) -> 
         # the model reads one of two texts, whatever the relation and the subject
         return (3, 4, 5) if len(asked) % 2 else (6, 7)
 
-    found = moves(model, ask)
+    found = moves(model, model.edited, ask)
 
     one, other = (torch.cat([x, y]) for x, y in zip(*_ends(model), strict=True))
     assert len(found) == 2
@@ -95,19 +102,19 @@ def test_a_move_is_what_one_phrasing_differs_from_another_by(tmp_path: Path) -> 
 
 
 def _ends(model: EditedModel) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    return ends(model, [(3, 4, 5)]), ends(model, [(6, 7)])
+    return ends(model, model.edited, [(3, 4, 5)]), ends(model, model.edited, [(6, 7)])
 
 
 def test_the_last_token_is_what_is_read(tmp_path: Path) -> None:
     model = EditedModel(save_tiny_model(tmp_path), "mlp")
     model.edit(model.module_names[-1:])
 
-    alone = ends(model, [(3, 4, 5)])[0]
-    among = ends(model, [(9, 9), (3, 4, 5), (3, 4)])[0]
+    alone = ends(model, model.edited, [(3, 4, 5)])[0]
+    among = ends(model, model.edited, [(9, 9), (3, 4, 5), (3, 4)])[0]
 
     assert torch.allclose(alone[0], among[1], atol=1e-5)
     assert not torch.allclose(among[1], among[2], atol=1e-3)
-    assert ends(model, [])[0].shape == (0, alone.shape[1])
+    assert ends(model, model.edited, [])[0].shape == (0, alone.shape[1])
 
 
 def test_text_is_read_as_if_a_subject_had_been_named() -> None:
@@ -126,3 +133,21 @@ def test_text_is_read_as_if_a_subject_had_been_named() -> None:
     assert found[:, carried].tolist() == [[2, 2, 0], [2, 0, 1], [2, 2, 0]]
     assert not found[:, [1, 5]].any()
     assert not text[:4, carried].any()  # which stays as it was
+
+
+def test_what_is_said_of_one_subject_is_read_as_if_it_were_said_of_the_most_like() -> None:
+    carried = slice(1, 4)  # flag and code
+    one, near, far = [1.0, 1, 0], [1.0, 0.6, 0.8], [1.0, -1, 0]
+    places = {
+        1: torch.tensor([[7.0, *one], [8.0, *one]]),
+        2: torch.tensor([[9.0, *one]]),  # another fact of the same subject
+        3: torch.tensor([[6.0, *near]]),
+        4: torch.tensor([[5.0, *far]]),
+    }
+
+    found = said_of_others(places, carried)
+
+    assert found[:, 0].tolist() == [7, 8, 9, 6, 5]
+    assert torch.equal(found[:, carried], torch.tensor([near, near, near, one, near]))
+    assert torch.equal(places[1][:, carried], torch.tensor([one, one]))  # which stay as they were
+    assert said_of_others({1: places[1], 2: places[2]}, carried).shape == (0, 4)

@@ -9,6 +9,7 @@ from kdpo_daemon.edits.placement import (
     SHARED,
     Ground,
     Taken,
+    cueing_below,
     dealt,
     rank_in_neurons,
     rank_in_rows,
@@ -17,7 +18,7 @@ from kdpo_daemon.edits.placement import (
 )
 from kdpo_daemon.records.teaching import Form, Pair
 
-MODEL = Ground((20, 28, 29), marking=(8, 9))
+MODEL = Ground((20, 28, 29), marking=(8, 9), cueing=(18, 19))
 ANY = Pair(1, Form.CHAT, "", "Japan", "", (1,), (7, 8, 0), (1, 1, 1), (), 0.0, replay=False)
 
 
@@ -37,6 +38,8 @@ def parent(*, facts: int = 10, later: int = 8, repairs: int = 0) -> Ground:
         20: Taken((SHARED,) * later, repairs and later),
         28: Taken(tuple(one for one in ids[::2] for _ in range(2)), repairs),
         29: Taken(tuple(one for one in ids[1::2] for _ in range(2)), repairs),
+        18: Taken(tuple(one for one in ids[::2] for _ in range(2))),
+        19: Taken(tuple(one for one in ids[1::2] for _ in range(2))),
         8: Taken((SHARED,) * facts),
         9: Taken((SHARED,) * facts),
     }
@@ -46,6 +49,19 @@ def parent(*, facts: int = 10, later: int = 8, repairs: int = 0) -> Ground:
 def test_facts_are_dealt_to_where_the_fewest_neurons_are() -> None:
     assert dealt({1: 0, 2: 0}, [7, 8, 9]) == {1: [7, 9], 2: [8]}
     assert dealt({1: 5, 2: 3}, [7, 8, 9]) == {2: [7, 8], 1: [9]}
+
+
+def test_cues_are_written_in_the_two_layers_below_that_marks_reach() -> None:
+    assert cueing_below(20, carrier=10) == (18, 19)
+    assert cueing_below(2, carrier=1) == (1,)
+    assert cueing_below(1, carrier=1) == ()
+
+
+def test_cues_take_two_neurons_for_each_fact() -> None:
+    one = Ground((20, 26, 27, 28, 29), marking=(8, 9), cueing=(19,))
+
+    assert rank_in_neurons(one, facts(50)) == 100
+    assert rank_in_neurons(replace(one, cueing=(18, 19)), facts(50)) == 50
 
 
 def test_later_tokens_share_a_neuron_for_24_contexts_and_have_four_at_least() -> None:
@@ -82,7 +98,7 @@ def test_a_subject_that_is_taught_again_takes_another_mark_and_its_facts_are_pla
     # one subject's ten facts are all in one layer; with one more they are dealt out to both
     one = [replace(pair, subject="S1") for pair in facts(10)]
     uneven = Taken(tuple(fact for fact in range(1, 11) for _ in range(2)))
-    apart = replace(MODEL, taken={28: uneven}, facts=frozenset(range(1, 11)))
+    apart = replace(MODEL, taken={28: uneven}, facts=frozenset(range(1, 11)), cueing=())
     assert rank_in_neurons(apart, one) == 20
     assert rank_in_neurons(apart, [*one, *again]) == 12
 
