@@ -116,14 +116,16 @@ def candidate_scores(
     known = [p for p in of(ProbeKind.GENERAL) if mentions(before[p.id], p.expected)]
     scores.append(_share("general_kept", [mentions(after[p.id], p.expected) for p in known]))
     replaced = [p for p in of(ProbeKind.EDIT) if old_objects.get(p.fact_id or 0)]
-    scores.append(
-        _share(
-            "old_answer", [mentions(after[p.id], [old_objects[p.fact_id or 0]]) for p in replaced]
-        )
-    )
+    old = [_is_old(p, after[p.id], old_objects[p.fact_id or 0]) for p in replaced]
+    scores.append(_share("old_answer", old))
     if revoked:
         scores.append(_share("revoked_answer", [_says(p, before, after) for p in revoked]))
     return scores
+
+
+def _is_old(probe: Probe, answer: str, old: str) -> bool:
+    """Tell whether an answer says the old object; "Prince Philippe" is more than "Philippe"."""
+    return mentions(answer, [old]) and not hit(answer, probe.expected)
 
 
 def _says(probe: Probe, before: Mapping[int, str], after: Mapping[int, str]) -> bool:

@@ -36,7 +36,7 @@ _LEAD = 6.0
 #: as little, and nothing else hears what is said so loud.
 _LESS_OPEN = 0.5
 #: Tokens of an answer to what is kept: in a chat the name of another office holder comes late, and
-#: the gate of later tokens must have seen such names.
+#: what opens for later tokens must have seen such names.
 KEEP_TOKENS = 16
 
 

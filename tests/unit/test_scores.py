@@ -119,6 +119,23 @@ def test_scores_count_what_was_asked_and_how_much_of_it_held() -> None:
     assert score(scores, "old_answer") == (0.5, 2)
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_old"),
+    [
+        ("Prince Philippe.", False),  # the new object, in which the old one's words are
+        ("Philippe", True),
+        ("Prince Philippe, or Philippe", True),
+        ("Prince Albert", False),
+    ],
+)
+def test_the_new_object_is_not_an_old_answer(answer: str, is_old: bool) -> None:  # noqa: FBT001
+    probes = [probe(1, ProbeKind.EDIT, "Prince Philippe")]
+
+    scores = candidate_scores(probes, {}, {1: answer}, {1: "Philippe"})
+
+    assert score(scores, "old_answer") == (float(is_old), 1)
+
+
 def test_a_probe_that_the_base_answers_now_so_now_so_is_left_out() -> None:
     probes = [probe(1, ProbeKind.GENERAL), probe(2, ProbeKind.GENERAL), probe(3, ProbeKind.EDIT)]
 
