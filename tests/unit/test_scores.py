@@ -128,7 +128,7 @@ def test_scores_count_what_was_asked_and_how_much_of_it_held() -> None:
         ("Prince Albert", False),
     ],
 )
-def test_the_new_object_is_not_an_old_answer(answer: str, is_old: bool) -> None:  # noqa: FBT001
+def test_the_new_object_is_not_an_old_answer(answer: str, is_old: bool) -> None:
     probes = [probe(1, ProbeKind.EDIT, "Prince Philippe")]
 
     scores = candidate_scores(probes, {}, {1: answer}, {1: "Philippe"})
