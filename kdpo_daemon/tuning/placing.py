@@ -31,10 +31,10 @@ _MARKED_OPENS = -1.0
 #: Log-odds by which a cue opens at each place that was taught: where it is faint nothing is said.
 _AJAR = 2.0
 #: Log-odds that a full cue is worth to later tokens' gate, and that all tokens lack: it opens from
-#: a sixth of a cue on.  With less, what is said behind it is heard in other text; with more, it is
-#: open so far that bfloat16 loses what twins differ by, which is more than other ramps' therefore.
-_CUED, _SHUT, _RISE = 48.0, 8.0, 7.0
-_OTHERS = 96.0  #: log-odds that a full cue of another batch costs, were it at right angles
+#: a sixth of a cue on.  With less, what is said behind it is heard in other text; the more it is
+#: open, the more must twins differ by, or bfloat16 would lose it.
+_CUED, _SHUT, _RISE = 96.0, 16.0, 14.0
+_OTHERS = 192.0  #: log-odds that a full cue of another batch costs, were it at right angles
 
 
 @dataclass(frozen=True)
