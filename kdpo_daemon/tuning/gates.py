@@ -22,7 +22,6 @@ SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
 _SHUT = 100.0  #: how much more all that must open no gate weighs than one fact's places
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
-_EVEN = 1e-3  #: the same of tokens that are made equally long
 _STEPS = 50
 _RISE = 1.75  #: log-odds from where a ramp begins to where it is at its full height
 AJAR = 0.3  #: log-odds by which a gate is open at each of its places at least
@@ -79,20 +78,6 @@ class Tokens:
         found = torch.linalg.solve(square, self.read.mean(0).double()).float()
         steady: Tensor = found / (self.read @ found).mean()
         return steady
-
-
-def evenly(read: Tensor) -> Tensor:
-    """Give a direction, (d,), whose product is about 1 with every token, (N, d), however short.
-
-    A text's first token, on which attention rests, is a tenth as long as others; if anything is
-    added to it by a gate that is not quite shut, the last bits of all other tokens change.
-    """
-    short = read / read.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    square = (short.T @ short).double()
-    square.diagonal().add_(_EVEN * square.diagonal().mean())
-    wanted = (short / read.norm(dim=1, keepdim=True).clamp_min(1e-6)).sum(0).double()
-    found: Tensor = torch.linalg.solve(square, wanted).float()
-    return found
 
 
 def numbered(parts: Sequence[Tensor]) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from kdpo_daemon.edits.placement import SHARED, TWINS, dealt, shared_by
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import named
-from kdpo_daemon.tuning.gates import SLOPE, Gated, Tokens, evenly, gated, ramp, told_apart
+from kdpo_daemon.tuning.gates import SLOPE, Gated, Tokens, gated, ramp, told_apart
 from kdpo_daemon.tuning.imagined import in_passing, said_of_others
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
@@ -31,10 +31,11 @@ _MARKED_OPENS = -1.0
 #: Log-odds by which a cue opens at each place that was taught: where it is faint nothing is said.
 _AJAR = 2.0
 #: Log-odds that a full cue is worth to later tokens' gate, and that all tokens lack: it opens from
-#: a sixth of a cue on.  With less, what is said behind it is heard in other text; the more it is
-#: open, the more must twins differ by, or bfloat16 would lose it.
-_CUED, _SHUT, _RISE = 96.0, 16.0, 14.0
-_OTHERS = 192.0  #: log-odds that a full cue of another batch costs, were it at right angles
+#: a sixth of a cue on.  So much, since a text's first token, a tenth as long as others, has a
+#: sixth of a threshold; if it is not quite shut the last bits of all tokens change.  The more a
+#: gate is open the more must twins differ by, or bfloat16 would lose it.
+_CUED, _SHUT, _RISE = 240.0, 40.0, 35.0
+_OTHERS = 480.0  #: log-odds that a full cue of another batch costs, were it at right angles
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _opened_by_cues(tokens: Tokens, cued: slice, count: int) -> Gated:
     codes = slice(cued.start + 1, cued.stop)
     mean = mine[:, codes].mean(0)
     code[codes] = mean / mean.square().sum().clamp_min(1e-6)
-    row = _CUED * code + _OTHERS * (code - flag) - _SHUT * evenly(tokens.read)
+    row = _CUED * code + _OTHERS * (code - flag) - _SHUT * tokens.steady
     return ramp(SLOPE * row.repeat(count, 1), told_apart(tokens, 0, count), tokens, _RISE)
 
 

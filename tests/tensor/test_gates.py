@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdpo_daemon.tuning.gates import Gated, Tokens, evenly, gated, opened, ramp, told_apart
+from kdpo_daemon.tuning.gates import Gated, Tokens, gated, opened, ramp, told_apart
 
 WIDTH = 24
 
@@ -37,23 +37,6 @@ def test_the_steady_direction_is_about_one_on_every_token(tokens: Tokens) -> Non
 
     assert abs(float(found.mean()) - 1) < 0.05
     assert float(found.std()) < 0.3
-
-
-def test_the_even_direction_is_about_one_on_a_short_token_too() -> None:
-    """As a text's first token is: a few of them, a tenth as long as others."""
-
-    def short(seed: int) -> Tensor:
-        made = noise(20, seed) / 10
-        made[:, 7] = 0.5  # what they have and others hardly
-        return made
-
-    text = noise(2500, 0)
-    text[:, 7] /= 10
-    tokens = Tokens(torch.cat([text[500:], short(5)]), [places(0, 1)])
-
-    assert float((short(6) @ evenly(tokens.read)).min()) > 0.8
-    assert float((short(6) @ tokens.steady).mean()) < 0.7
-    assert abs(float((text[:500] @ evenly(tokens.read)).mean()) - 1) < 0.05
 
 
 def test_the_white_tokens_are_white(tokens: Tokens) -> None:
