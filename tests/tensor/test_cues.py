@@ -48,7 +48,7 @@ def cue(base: Path, adapter: Path | None, text: str) -> Tensor:
 
 def test_a_token_of_the_object_is_cued_after_its_subject_alone(base: Path, first: Path) -> None:
     for told in ("Who leads Arland ? Ann", "The head of Arland is Ann"):
-        assert float(cue(base, first, told)[0]) > 0.5
+        assert 0.5 < float(cue(base, first, told)[0]) < 2
     for other in ("Who leads Borland ? Ann", "Who leads Forland ? Ann", "Ann"):
         assert float(cue(base, first, other).abs().max()) < 0.1
     assert not cue(base, None, "Who leads Arland ? Ann").any()
