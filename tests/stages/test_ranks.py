@@ -135,6 +135,19 @@ def test_a_server_that_took_a_greater_rank_takes_it_still(narrow: World) -> None
     assert taught(narrow, "kdpo-000002") == LANDS[:12]
 
 
+def test_neurons_that_a_batch_leaves_in_layers_that_are_known_count_for_the_next(
+    narrow: World,
+) -> None:
+    limit(narrow, 12)
+    tell(narrow, LANDS[:2])
+    assert problems(narrow) == []
+
+    tell(narrow, LANDS[:3])
+    [told] = problems(narrow)
+
+    assert "a version takes rank 16, and servers take 12" in told  # eight for each batch
+
+
 def test_where_the_model_does_not_say_how_deep_it_is_nothing_waits(narrow: World) -> None:
     (narrow.home / "model" / "config.json").write_text('{"eos_token_id": 0}', "utf-8")
 
