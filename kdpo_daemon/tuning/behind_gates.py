@@ -1,8 +1,8 @@
 """The method `neurons` from an order to weights: hear what must stay, mark, teach.
 
 Where subjects have marks, what names none of them leaves every gate shut, and so a sample of it is
-enough to look at; and of what was taught before, too, since that does not move and other batches'
-marks shut the new gates.
+enough to look at; and of what was taught before, too, since that does not move, and other
+subjects' marks and other batches' cues shut the new gates.
 """
 
 import random
@@ -56,7 +56,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     model.edit([model.module_names[layer] for layer in layers])
     before = _before(model, [*signing, *layers], order)
     wanted = _wanted(model, room, order, before)
-    if before and room:  # a subject's facts are told together: they share a code with one batch
+    if before and room:  # a subject's facts are told together: they share its mark
         before = before.without(wanted)
     around = _around(model, order, said_dir, tell)
     kept = _measured(model, around, order.seed)

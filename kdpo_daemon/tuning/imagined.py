@@ -4,8 +4,9 @@ A fact that is taught in one phrasing shows a gate two places, one in each form,
 takes every trait of theirs for the question.  Two things tell what belongs to it: the same prompts
 with other subjects put in, since marks say who is asked about and the gate need not; and how
 places move when the shipped relations are asked about in other words, which differs little from
-one question to the next.  And a third tells what does not belong to it: ordinary text as it reads
-once a subject was named.  What names a subject is told from texts that end as it does, too.
+one question to the next.  What does not belong to it is imagined likewise: text as it reads once a
+subject was named, and what is said of a subject as if it were said of another.  What names a
+subject is told from texts that end as it does, too.
 """
 
 import random
@@ -28,7 +29,7 @@ from kdpo_daemon.tuning.tokens import mentions
 
 _OTHERS = 16  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
-_OTHER = 0.8  #: how alike codes of two subjects are at most
+_SAME = 0.8  #: how alike codes are, from which on they are one subject's
 _HEARD = 0.1  #: share of a flag that is as good as none
 _TOKENS = 2048  #: looked at in one pass
 _ALIKE = 4  #: texts that end as a subject does
@@ -119,7 +120,7 @@ def moves(model: EditedModel, layers: Sequence[int], ask: Callable[[Prompt], Ids
 
 
 def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor:
-    """Give ordinary text as it reads after a subject was named, (M, d).
+    """Give text that names no subject as it reads after one was named, (M, d).
 
     Marks are put into tokens that carry none, by turns: a gate that has not seen such text opens
     in it, long after a subject was named, or was taken to be.
@@ -144,7 +145,7 @@ def said_of_others(places: Mapping[int, Tensor], carried: slice) -> Tensor:
     """
     marks = torch.stack([one[:, carried].mean(0) for one in places.values()])
     alike = F.cosine_similarity(marks[:, None, 1:], marks[None, :, 1:], dim=2)
-    alike[alike > _OTHER] = -torch.inf
+    alike[alike > _SAME] = -torch.inf
     nearest, whose = alike.max(1), numbered(list(places.values()))
     found = torch.cat(list(places.values()))
     found[:, carried] = marks[nearest.indices[whose]]

@@ -15,11 +15,10 @@ from kdpo_daemon.tuning.gates import Gated, opening
 from kdpo_daemon.tuning.given import RefusedError
 from kdpo_daemon.tuning.placing import Along, Marked, _Places, bed_of_cues
 from kdpo_daemon.tuning.seen import Seen
-from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
-from tests.tensor.rooms import room_in
+from tests.tensor.rooms import room_in, save_roomy_model
 from tests.tensor.test_gated import NEW, TAUGHT, order, replays, says, served
-from tests.tiny_model import ids, pairs_of, save_tiny_model
+from tests.tiny_model import ids, pairs_of
 
 FACTS = tuple((some[0].subject, some[0].chosen) for some in (TAUGHT, NEW))
 CUEING = "model.layers.1.mlp"  #: the only layer between the carrier and later tokens
@@ -27,9 +26,7 @@ CUEING = "model.layers.1.mlp"  #: the only layer between the carrier and later t
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    plain = save_tiny_model(tmp_path_factory.mktemp("base") / "plain", width=96, depth=4)
-    widen(plain, plain.with_name("roomy"), 64)
-    return plain.with_name("roomy")
+    return save_roomy_model(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -27,11 +27,10 @@ from kdpo_daemon.store.db import Database
 from kdpo_daemon.tuning import fold as folding
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.fold import TOLERANCE, fold
-from kdpo_daemon.tuning.widen import widen
 from tests.commands import run
 from tests.edges.test_tuner import NOW
 from tests.tensor.child import trained
-from tests.tensor.rooms import room_in
+from tests.tensor.rooms import room_in, save_roomy_model
 from tests.tensor.test_gated import NEW, TAUGHT, change, order, replays, says, served
 from tests.tiny_model import pairs_of, save_tiny_model
 
@@ -61,9 +60,7 @@ def publish(adapter: Path, base: Path) -> Path:
 
 @pytest.fixture(scope="module", params=["marks", "no marks"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    plain = save_tiny_model(tmp_path_factory.mktemp("base") / "plain", width=96, depth=4)
-    widen(plain, plain.with_name("roomy"), 64, marks=request.param == "marks")
-    return plain.with_name("roomy")
+    return save_roomy_model(tmp_path_factory.mktemp("base"), marks=request.param == "marks")
 
 
 @pytest.fixture(scope="module")

@@ -21,20 +21,17 @@ from kdpo_daemon.tuning.neurons import planted, twins
 from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions
-from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
-from tests.tensor.rooms import room_in
+from tests.tensor.rooms import room_in, save_roomy_model
 from tests.tensor.test_gated import NEW, TAUGHT, change, order, replays, says, served
-from tests.tiny_model import VOCABULARY, ids, keep_prompts, pairs_of, save_tiny_model
+from tests.tiny_model import VOCABULARY, ids, keep_prompts, pairs_of
 
 SUBJECTS = ("Arland", "Borland")
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    plain = save_tiny_model(tmp_path_factory.mktemp("base") / "plain", width=96, depth=4)
-    widen(plain, plain.with_name("roomy"), 64)
-    return plain.with_name("roomy")
+    return save_roomy_model(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -149,7 +149,7 @@ def marking(model: Any, room: Room, marks: dict[int, torch.Tensor]) -> None:
     def mark(_: object, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         hidden = arguments[0].clone()
         for place, one in marks.items():
-            hidden[0, place, room.marked] += (one * room.mark * room.power).to(hidden)
+            hidden[0, place, room.marked] += (one * room.unit).to(hidden)
         return (hidden,)
 
     model.model.layers[room.carrier].register_forward_pre_hook(mark)
@@ -201,7 +201,7 @@ def test_the_carrier_copies_marks_to_all_later_tokens_and_else_nothing(roomy: Pa
     other[0], other[4] = 1, 1
 
     assert not entered(roomy, {})[:, carried].any()  # exactly nothing, to the last bit
-    found = entered(roomy, {5: one, 11: other})[:, carried] / (room.mark * room.power)
+    found = entered(roomy, {5: one, 11: other})[:, carried] / (room.unit)
 
     assert not found[:5].any()
     # a norm over more dimensions, of which the new ones are next to zero, leaves more of each
