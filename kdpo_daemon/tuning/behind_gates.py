@@ -20,7 +20,6 @@ from kdpo_daemon.tuning.checkpoint import Weights
 from kdpo_daemon.tuning.given import (
     Decode,
     RefusedError,
-    Speech,
     Tell,
     kept_prompts,
     parent_of,
@@ -62,9 +61,8 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     kept = _measured(model, around, order.seed)
     if room:
         taught = cues.Taught(lessons_among(order, before), wanted)
-        pairs, speech = taught.pairs, speech_of(order.base_dir)
-        around = near_to(around, pairs, speech.decode, order.seed)
-        signs, seen = _signed(model, room, taught, around, before, speech)
+        pairs = taught.pairs
+        signs, seen = _signed(model, room, taught, around, before, order)
     else:
         pairs, signs, seen = order.pairs, {}, _seen(model, layers, around, None)
     if before:
@@ -184,19 +182,22 @@ def _signed(
     taught: cues.Taught,
     around: Around,
     before: Planted | None,
-    speech: Speech,
+    order: Order,
 ) -> tuple[dict[str, Neurons], list[Seen]]:
     """Mark the taught subjects and cue their objects, which the model does from now on.
 
     Gives the neurons that do, and what the edited MLPs read along what must not change.
     """
+    speech = speech_of(order.base_dir)
+    near = near_to(around, taught.pairs, speech.decode, order.seed)
     planted = before.neurons if before else {}
     cueing = cueing_below(model.edited[0], room.carrier)
     marks.wear(model, [*room.layers, *cueing], planted)
     subjects = {pair.subject for pair in taught.pairs if pair.fact_id in taught.facts}
     named = marks.Named(taught.pairs, subjects, speech.decode)
-    marked = marks.marked(model, room, named, around, planted)
-    seen = _seen(model, [*cueing, *model.edited], around, speech.ask)
+    # a mark that opens anywhere else opens gates above: all texts at hand are looked at for it
+    marked = marks.marked(model, room, named, replace(near, texts=around.texts), planted)
+    seen = _seen(model, [*cueing, *model.edited], near, speech.ask)
     below, edited = seen[: len(cueing)], seen[len(cueing) :]
     cued = cues.cued(model, room, taught, dict(zip(cueing, below, strict=True)), planted)
     return {**marked, **cued}, edited

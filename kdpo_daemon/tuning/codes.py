@@ -13,9 +13,11 @@ _CANDIDATES = 512  #: of chance, of which the one farthest from all others is ta
 def new_marks(room: Room, count: int, there: Sequence[Tensor]) -> Tensor:
     """Flags with codes of length 1, far from each other and from those there are, (block, n).
 
-    `there` are marks, or cues, of other batches, (block, m) each.
+    `there` are what neurons write of marks, or cues, of other batches, (block, m) each.
     """
-    known = torch.cat([torch.zeros(room.codes, 0), *(one[1:] for one in there)], dim=1)
+    # what a ramp's second neuron writes, a flag below 0, is no code: it takes one back
+    said = [one[1:, one[0] >= 0] for one in there]
+    known = torch.cat([torch.zeros(room.codes, 0), *said], dim=1)
     codes = _length_one(known)
     chance = torch.Generator().manual_seed(codes.shape[1])
     for _ in range(count):

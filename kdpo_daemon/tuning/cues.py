@@ -19,6 +19,7 @@ from kdpo_daemon.edits.placement import dealt
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.codes import new_marks
+from kdpo_daemon.tuning.gates import said_by_ramps
 from kdpo_daemon.tuning.marks import put
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
@@ -71,7 +72,7 @@ def cued(
         taken = kept.numbers.tolist() if kept else []
         free = freeing.freed(mlps[layer], seen[layer].all, len(bed.owners), taken)
         made = freeing.opened(free, bed.gated, bed.owners)
-        made = replace(made, columns=_columns(room, cue, len(bed.owners)))
+        made = replace(made, columns=_columns(room, cue, len(some)))
         put(mlps[layer], made)
         grown[names[layer]] = freeing.joined(kept, made) if kept else made
     return grown
@@ -96,8 +97,7 @@ def _written(room: Room, mlp: Any) -> Tensor:
 
 
 def _columns(room: Room, cue: Tensor, count: int) -> Tensor:
-    """What ramps of so many neurons write, (d, count): twins say the opposite."""
+    """What so many ramps write, (d, 2 count)."""
     columns = torch.zeros(room.width + room.side, count)
-    columns[room.cued, ::2] = room.unit * cue
-    columns[room.cued, 1::2] = -room.unit * cue
-    return columns
+    columns[room.cued] = room.unit * cue
+    return said_by_ramps(columns)

@@ -161,6 +161,21 @@ def ramp(gates: Tensor, ups: Tensor, tokens: Tokens, rise: float = _RISE) -> Gat
     return Gated(both.flatten(0, 1), (ups / height).repeat_interleave(2, dim=0))
 
 
+def ramps(tokens: Tokens, threshold: float, ajar: float) -> Gated:
+    """Give each class a ramp that opens at its places: (2 n, d)."""
+    found = [
+        opened(tokens, tokens.of(number), row, threshold, ajar)[0]
+        for number, row in enumerate(tokens.logits())
+    ]
+    ups = [told_apart(tokens, number, 1) for number in range(tokens.count)]
+    return ramp(torch.stack(found), torch.cat(ups), tokens)
+
+
+def said_by_ramps(columns: Tensor) -> Tensor:
+    """What the neurons of n ramps write, (d, 2 n): twins say the opposite of each other."""
+    return torch.stack([columns, -columns], dim=2).flatten(1)
+
+
 def opening(gates: Tensor, ups: Tensor, read: Tensor) -> Tensor:
     """How wide neurons open, (N, n), 1 at an ordinary place of their own."""
     return F.silu(read.float() @ gates.T) * (read.float() @ ups.T)

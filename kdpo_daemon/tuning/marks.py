@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdpo_daemon.edits.placement import SHARED, dealt
+from kdpo_daemon.edits.placement import SHARED, TWINS, dealt
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.codes import new_marks
-from kdpo_daemon.tuning.gates import Tokens, gated, opening
+from kdpo_daemon.tuning.gates import Tokens, opening, ramps, said_by_ramps
 from kdpo_daemon.tuning.given import Decode
 from kdpo_daemon.tuning.imagined import ends_alike
 from kdpo_daemon.tuning.model import EditedModel
@@ -29,7 +29,8 @@ from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
 _TOKENS = 4096  #: looked at in one pass
-_OPENS = -1.0  #: log-odds at which a mark begins
+#: Log-odds at which a mark begins; from 1.75 more on it is whole (docs/editing.md, "False marks").
+_OPENS = 0.5
 #: Log-odds by which it opens at each mention that was seen: where it is faint nothing is said.
 _AJAR = 2.0
 #: Least share of what a mark opens by at which neurons for different subjects count as different.
@@ -141,13 +142,14 @@ def _solved(
         ),
         torch.zeros(len(subjects), room.block),
     )
-    opens = torch.cat([wide(one.gates, one.ups, readings[at]) for at, one in new.items()], dim=1)
+    each = torch.cat([wide(one.gates, one.ups, readings[at]) for at, one in new.items()], dim=1)
+    opens = each[:, ::TWINS] - each[:, 1::TWINS]
     wanted = new_marks(room, len(subjects), [old.codes for old in there])
     # two that nothing tells from each other share what is between their codes
     codes = torch.linalg.pinv(opens, rtol=_TOLD) @ (wanted.T - has)
     columns = torch.zeros(room.width + room.side, len(subjects))
     columns[room.marked] = codes.T * room.unit
-    parts = torch.split(columns, [len(one.owners) for one in new.values()], dim=1)
+    parts = torch.split(said_by_ramps(columns), [len(one.owners) for one in new.values()], dim=1)
     return dict(zip(new, parts, strict=True))
 
 
@@ -246,15 +248,16 @@ def _written(model: EditedModel, room: Room) -> list[Written]:
 def _planted(
     mlp: Any, reading: Reading, subjects: Sequence[str], grown: Neurons | None
 ) -> Neurons:
-    """Plant neurons that open for subjects, and write nothing yet."""
+    """Plant ramps that open for subjects, and write nothing yet."""
     taken = grown.numbers.tolist() if grown else []
     mine = [reading.places[one] for one in subjects]
     known = [one for subject, one in reading.places.items() if subject not in subjects]
     # each subject's weigh as another subject's do: among all other text they would not be heard
     known += [reading.alike[one] for one in subjects if one in reading.alike]
-    gates = gated(Tokens(reading.others, mine, known), _OPENS, [1] * len(subjects), _AJAR)
-    free = freeing.freed(mlp, reading.others, len(subjects), taken)
-    return freeing.opened(free, gates, (SHARED,) * len(subjects))
+    tokens = Tokens(reading.others, mine, known)
+    found = ramps(tokens, _OPENS, _AJAR)
+    free = freeing.freed(mlp, reading.others, len(found.gates), taken)
+    return freeing.opened(free, found, (SHARED,) * len(found.gates))
 
 
 @torch.no_grad()

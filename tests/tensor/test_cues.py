@@ -11,11 +11,11 @@ from torch import Tensor
 from kdpo_daemon.edits.placement import SHARED, TWINS
 from kdpo_daemon.tuning.behind_gates import signing_in
 from kdpo_daemon.tuning.checkpoint import read_adapter
-from kdpo_daemon.tuning.gates import Gated, opening
 from kdpo_daemon.tuning.given import RefusedError
 from kdpo_daemon.tuning.placing import Along, Marked, _Places, bed_of_cues
 from kdpo_daemon.tuning.seen import Seen
 from tests.tensor.child import trained
+from tests.tensor.ramps import heights
 from tests.tensor.rooms import room_in, save_roomy_model
 from tests.tensor.test_gated import NEW, TAUGHT, order, replays, says, served
 from tests.tiny_model import ids, pairs_of
@@ -101,16 +101,10 @@ def test_a_cue_opens_for_its_fact_s_tokens_whatever_the_question() -> None:
     bed = bed_of_cues(along, Seen(text, answers, moves), slice(8, 10), [1, 2])
 
     assert bed.owners == (1, 1, 2, 2)
-    assert float(height(bed.gated, some(100, 6.0, -3.0, mine))[:, 0].mean()) > 0.7
+    assert float(heights(bed.gated, some(100, 6.0, -3.0, mine))[:, 0].mean()) > 0.7
     for shut in (some(100, 6.0, 6.0, other), some(300, 0.0, 6.0, mine), some(300, 0.0, 0.0, mine)):
-        assert float(height(bed.gated, shut)[:, 0].abs().mean()) < 0.05
-    assert not height(bed.gated, some(100, 6.0, 6.0, none)).any()
-
-
-def height(rows: Gated, read: Tensor) -> Tensor:
-    """How high ramps are at some tokens, (N, n)."""
-    opened = opening(rows.gates, rows.ups, read)
-    return opened[:, 0::2] - opened[:, 1::2]
+        assert float(heights(bed.gated, shut)[:, 0].abs().mean()) < 0.05
+    assert not heights(bed.gated, some(100, 6.0, 6.0, none)).any()
 
 
 def test_the_gate_of_later_tokens_is_opened_by_its_batch_s_cues_alone() -> None:
@@ -124,7 +118,7 @@ def test_the_gate_of_later_tokens_is_opened_by_its_batch_s_cues_alone() -> None:
         return read
 
     def heard(read: Tensor) -> float:
-        return float(height(bed.gated, read).abs().mean())
+        return float(heights(bed.gated, read).abs().mean())
 
     marked = Marked(slice(12, 13), slice(9, 12), {})
     along = Along([some(500, none)], {1: some(3, none)}, {1: some(30, mine)})

@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdpo_daemon.tuning.gates import Gated, Tokens, gated, opened, ramp, told_apart
+from kdpo_daemon.tuning.gates import (
+    Gated,
+    Tokens,
+    gated,
+    opened,
+    ramp,
+    ramps,
+    said_by_ramps,
+    told_apart,
+)
+from tests.tensor.ramps import heights
 
 WIDTH = 24
 
@@ -86,21 +96,31 @@ def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
 def test_a_ramp_is_high_where_a_gate_is_hardly_open(tokens: Tokens) -> None:
     single = gated(tokens, -1.0, [1, 1, 1])
     gate, _ = opened(tokens, tokens.of(0), tokens.logits()[0], -1.0)
-    ramps = ramp(gate[None], told_apart(tokens, 0, 1), tokens)
+    made = ramp(gate[None], told_apart(tokens, 0, 1), tokens)
     text, mine = noise(2000, 77), tokens.of(0)
     half = mine.clone()
     half[:, 1] -= 2
 
-    def height(read: Tensor) -> Tensor:
-        found = answers(ramps, read)
-        return found[:, 0] - found[:, 1]
-
-    full = float(height(mine).mean())
+    full = float(heights(made, mine).mean())
     assert full == pytest.approx(1, abs=0.2)
-    assert float(height(half).mean()) > 0.7 * full
+    assert float(heights(made, half).mean()) > 0.7 * full
     assert float(answers(single, half)[:, 0].mean()) < 0.4
-    assert float(height(text).abs().mean()) < 1e-3
-    assert torch.equal(ramps.ups[0], ramps.ups[1])
+    assert float(heights(made, text).abs().mean()) < 1e-3
+    assert torch.equal(made.ups[0], made.ups[1])
+
+
+def test_each_class_has_a_ramp_of_its_own(tokens: Tokens) -> None:
+    found = ramps(tokens, 0.5, 2.0)
+
+    for number in range(3):
+        wide = heights(found, tokens.of(number))
+        assert float(wide[:, number].mean()) == pytest.approx(1, abs=0.2)
+        wide[:, number] = 0
+        assert float(wide.abs().max()) < 0.05
+
+
+def test_what_madewrite_their_twins_take_back() -> None:
+    assert said_by_ramps(torch.tensor([[1.0, 2.0]])).tolist() == [[1.0, -1.0, 2.0, -2.0]]
 
 
 def test_what_shuts_a_gate_adds_next_to_nothing(tokens: Tokens) -> None:

@@ -22,6 +22,7 @@ from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions
 from tests.tensor.child import trained
+from tests.tensor.ramps import heights
 from tests.tensor.rooms import room_in, save_roomy_model
 from tests.tensor.test_gated import NEW, TAUGHT, change, order, replays, says, served
 from tests.tiny_model import VOCABULARY, ids, keep_prompts, pairs_of
@@ -96,7 +97,7 @@ def test_a_later_batch_keeps_the_marks_and_adds_its_own(
     before, after = (read_adapter(one).neurons[name] for one in (first, second))
 
     assert after.numbers[: len(before.numbers)] == before.numbers
-    assert (len(before.numbers), len(after.numbers)) == (2, 3)
+    assert (len(before.numbers), len(after.numbers)) == (2 * TWINS, 3 * TWINS)
     for pair in (*NEW, *TAUGHT):
         assert says(served(base, second), pair) == pair.chosen_ids
 
@@ -151,7 +152,7 @@ def test_two_facts_of_one_subject_share_its_mark(base: Path, tmp_path: Path) -> 
     out = trained(order(base, pairs), tmp_path)
 
     name = f"model.layers.{room_in(base).layers[0]}.mlp"
-    assert len(read_adapter(out).neurons[name].numbers) == 1
+    assert len(read_adapter(out).neurons[name].numbers) == TWINS
     for pair in pairs:
         assert says(served(base, out), pair) == pair.chosen_ids
 
@@ -184,7 +185,7 @@ def test_codes_are_far_from_each_other(base: Path) -> None:
     found = marked(model, room, all_of(pairs, base), around, {})
 
     (neurons,) = found.values()
-    codes = neurons.columns[room.marked][1:]
+    codes = neurons.columns[room.marked, ::TWINS][1:]
     like = (codes.T @ codes) / codes.norm(dim=0).outer(codes.norm(dim=0))
     assert float((like - torch.eye(4)).max()) < 0.5
 
@@ -205,12 +206,31 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
         model.edit([model.module_names[2]])
         [made] = marked(model, room, all_of(pairs, base), around, {}).values()
         [read] = model.read_by(room.layers[:1], rows([ids(text)]))
-        return float(opening(made.gates, made.ups, read[0]).amax())
+        return float(heights(Gated(made.gates, made.ups), read[0]).amax())
 
     assert mark(f"The river in {subject}") > 0.5
     told = mark("The capital of Borland")
     monkeypatch.setattr(marks, "ends_alike", lambda *_: {})
     assert told < 0.1 * mark("The capital of Borland")
+
+
+def test_a_mark_is_whole_where_it_is_told_less_surely(base: Path) -> None:
+    """Prompts that were not taught read the subject a little otherwise: it says the same there."""
+    room, model = room_in(base), EditedModel(base, "mlp")
+    model.edit([model.module_names[2]])
+    around = Around([], [(one.ids, (0,)) for one in keep_prompts()])
+    made = marked(model, room, all_of(TAUGHT, base), around, {})[model.module_names[0]]
+    both = Gated(made.gates, made.ups)
+    [read] = model.read_by(room.layers[:1], rows([ids("Who leads Arland ?")]))
+    [own] = [at for at in range(2) if float(heights(both, read[0])[:, at].amax()) > 0.5]
+
+    place = read[0][heights(both, read[0])[:, own].argmax()][None]
+    less = place - 0.2 * made.gates[2 * own] * float(place @ made.gates[2 * own]) / float(
+        made.gates[2 * own].square().sum()
+    )
+
+    assert float(less @ made.gates[2 * own]) < 0.85 * float(place @ made.gates[2 * own])
+    assert float(heights(both, less)[0, own]) > 0.9 * float(heights(both, place)[0, own])
 
 
 def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
@@ -254,19 +274,13 @@ def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() 
     untaught = some(50, 6.0, 0.0, (1.0, 1.0))
 
     def heard(rows: Gated, read: torch.Tensor) -> float:
-        return float((height(rows, read) > 0.3).float().mean())
+        return float((heights(rows, read) > 0.3).float().mean())
 
     by_mark = named.gated(tokens, carried, -1.0, nothing(8))
     assert heard(by_mark, untaught) > 0.9
     for other in (text, near, neighbours):
         assert heard(by_mark, other) < 0.02
     assert not opening(by_mark.gates, by_mark.ups, torch.cat([text, unnamed])).any()
-
-
-def height(rows: Gated, read: torch.Tensor) -> torch.Tensor:
-    """How high the first ramp is at some tokens, (N,)."""
-    opened = opening(rows.gates, rows.ups, read)
-    return opened[:, 0] - opened[:, 1]
 
 
 def nothing(width: int) -> named.Alike:
@@ -298,7 +312,7 @@ def test_a_gate_opens_for_the_question_in_words_and_marks_that_it_has_not_seen()
     plain = named.gated(tokens, carried, -1.0, nothing(12))
 
     def heard(rows: Gated, read: torch.Tensor) -> float:
-        return float((height(rows, read).abs() > 0.2).float().mean())
+        return float((heights(rows, read).abs() > 0.2).float().mean())
 
     reworded = some(200, 5.0, -3.0, 1.0, 1.0)
     assert heard(gates, reworded) > heard(plain, reworded) + 0.3
