@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kdpo_daemon.edits.placement import TWINS
 from kdpo_daemon.orders import Method, Recipe, neuron_layers
 from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import behind_gates, gated, marks, named, trainer
+from kdpo_daemon.tuning import behind_gates, gated, marks, named, seen, trainer
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.marks import heard, marked
@@ -231,6 +231,24 @@ def test_a_mark_is_whole_where_it_is_told_less_surely(base: Path) -> None:
 
     assert float(less @ made.gates[2 * own]) < 0.85 * float(place @ made.gates[2 * own])
     assert float(heights(both, less)[0, own]) > 0.9 * float(heights(both, place)[0, own])
+
+
+def test_marks_are_told_from_all_that_the_model_said_by_itself(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gates are told from a sample: of nothing here."""
+    texts: list[int] = []
+    make = marks.marked
+
+    def look(model: Any, room: Any, named: Any, around: Around, before: Any) -> Any:
+        texts.append(len(around.texts))
+        return make(model, room, named, around, before)
+
+    monkeypatch.setattr(behind_gates, "_FAR_TEXTS", 0)
+    monkeypatch.setattr(marks, "marked", look)
+    trained(order(base, TAUGHT), tmp_path)
+
+    assert texts == [seen._TEXTS]
 
 
 def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
