@@ -4,14 +4,17 @@ A pair is the new object (chosen) against the model's own teacher-forced argmax 
 KDPO (arXiv 2406.09920): both arms have the same length, and where they agree nothing is taught.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
 from kdpo_daemon.edits.scores import mentions
 from kdpo_daemon.records.facts import Fact
-from kdpo_daemon.records.teaching import ForcedToken, Pair, Prompt
+from kdpo_daemon.records.teaching import ForcedToken, Form, Pair, Prompt
+
+#: Pairs by fact, form and prompt.
+Taught = Mapping[tuple[int, Form, str], Pair]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,24 @@ def pair(
         margin=sum(token.chosen_logprob - token.argmax_logprob for token in forced),
         replay=replay,
     )
+
+
+def by_phrasing(pairs: Iterable[Pair]) -> Taught:
+    """Give pairs by what they are asked in."""
+    return {(one.fact_id, one.form, one.prompt): one for one in pairs}
+
+
+def replayed(taught: Taught, fact: Fact, prompt: Prompt, tokens: Tokens) -> Pair | None:
+    """Give the pair by which a phrasing was taught, as a replay.
+
+    What the model said before it was taught is what must not come back, so that it need not be
+    asked again: else each batch would ask as much more as there was taught before it.  None if
+    the phrasing was not taught, or is read otherwise now, as by another chat template.
+    """
+    found = taught.get((fact.id, prompt.form, prompt.text))
+    if found is None or tokens != Tokens(found.prompt_ids, found.chosen_ids, found.old_ids):
+        return None
+    return replace(found, replay=True)
 
 
 def kept(

@@ -108,8 +108,8 @@ def _more(ground: Ground, has: Mapping[int, int], new: Sequence[Pair]) -> dict[i
     marks = dealt({layer: has.get(layer, 0) for layer in ground.marking}, subjects)
     each = TWINS if ground.marking else 1
     found = {later: each * shared_by(new) if new else 0}
-    rest = (*upper.items(), *cues.items(), *marks.items())
-    return found | {layer: each * len(some) for layer, some in rest}
+    found |= {layer: each * len(some) for layer, some in (*upper.items(), *cues.items())}
+    return found | {layer: each * len(some) for layer, some in marks.items()}
 
 
 def rank_in_rows(slots: Collection[tuple[str, Form]], pairs: Iterable[Pair]) -> int:

@@ -80,8 +80,8 @@ class ForcedToken:
 class Pair:
     """One preference pair in the server's own token ids.
 
-    `rejected_ids[t]` is the model's argmax after `prompt_ids + chosen_ids[:t]`; both arms have
-    the same length and end with the form's end token.
+    `rejected_ids[t]` is the model's argmax after `prompt_ids + chosen_ids[:t]`, before the edit;
+    both arms have the same length and end with the form's end token.
     """
 
     fact_id: int

@@ -9,7 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, pair, prior
+from kdpo_daemon.edits.pairs import (
+    PlanPolicy,
+    Prior,
+    Taught,
+    Tokens,
+    by_phrasing,
+    pair,
+    prior,
+    replayed,
+)
 from kdpo_daemon.edits.split import companions
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.records.adapters import Adapter
@@ -155,8 +164,10 @@ class Plan:
             wanted = deployments.wanted(tx)
             replays = adapters.taught_again(tx, wanted.adapter.id) if wanted else []
             again = probes.probes_of(tx, [fact.id for fact in replays])
+            ground = wanted.adapter.batch_id if wanted else None
+            told = batches.pairs_of(tx, ground) if ground else []
             taken = facts.subjects(tx)
-        new_pairs, refused = self._pairs(unknown, asked, replay=False)
+        new_pairs, refused = self._pairs(unknown, asked)
         self._quarantine(refused)
         problems = [
             f"{fact.subject}, {fact.relation}: {refused[fact.id]}"
@@ -166,7 +177,7 @@ class Plan:
         new_pairs, waiting = self.ranks.hold(self.db, unknown, new_pairs, self.clock)
         problems += waiting
         if new_pairs or (due and replays):
-            old_pairs, _ = self._pairs(replays, again, replay=True)
+            old_pairs, _ = self._pairs(replays, again, by_phrasing(told))
             goes = {one.fact_id for one in new_pairs}
             keep = self._keep([f for f in unknown if f.id in goes], replays, taken)
             why_not = self._save(
@@ -211,14 +222,17 @@ class Plan:
         return []
 
     def _pairs(
-        self, taught: Sequence[Fact], asked: Sequence[Probe], *, replay: bool
+        self, taught: Sequence[Fact], asked: Sequence[Probe], before: Taught | None = None
     ) -> tuple[list[Pair], dict[int, str]]:
-        """Give the pairs of every taught phrasing, and the facts that cannot be taught."""
+        """Give the pairs of every taught phrasing, and the facts that cannot be taught.
+
+        `before` are those of a version that is built on, if the facts are in it.
+        """
         by_id = {fact.id: fact for fact in taught}
         wanted = [p for p in asked if p.kind is ProbeKind.EDIT and p.fact_id in by_id]
 
         def one(probe: Probe) -> Pair:
-            return self._pair(by_id[probe.fact_id or 0], probe.prompt, replay=replay)
+            return self._pair(by_id[probe.fact_id or 0], probe.prompt, before)
 
         made = self._each("finding negatives", one, wanted)
         longest = self.policy.max_object_tokens
@@ -229,7 +243,7 @@ class Plan:
         }
         return [one for one in made if one.fact_id not in refused], refused
 
-    def _pair(self, fact: Fact, prompt: Prompt, *, replay: bool) -> Pair:
+    def _pair(self, fact: Fact, prompt: Prompt, before: Taught | None) -> Pair:
         def target(text: str) -> tuple[int, ...]:
             return self.replica.tokenize_target(prompt, text, self.end_token)
 
@@ -238,8 +252,10 @@ class Plan:
             chosen=target(fact.object),
             old=target(fact.old_object) if fact.old_object else (),
         )
+        if again := replayed(before or {}, fact, prompt, tokens):
+            return again
         forced = self.replica.forced(self.alias, tokens.prompt, tokens.chosen)
-        return pair(fact, prompt, tokens, forced, replay=replay)
+        return pair(fact, prompt, tokens, forced, replay=before is not None)
 
     def _keep(
         self, new: Sequence[Fact], replays: Sequence[Fact], taken: frozenset[str]

@@ -1,5 +1,7 @@
 """The whole pipe, on SQLite and PostgreSQL, against a fake vLLM that speaks real HTTP."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -8,7 +10,7 @@ from kdpo_daemon.app import clock
 from kdpo_daemon.errors import StoreError
 from kdpo_daemon.facts.relations import held_out, read_pack, taught
 from kdpo_daemon.records.facts import FactStatus
-from kdpo_daemon.records.teaching import BatchStatus, Form
+from kdpo_daemon.records.teaching import BatchStatus, Form, Pair
 from kdpo_daemon.stages import Report, rollback
 from kdpo_daemon.store import audit, batches, deployments, facts
 from kdpo_daemon.store.db import Database
@@ -68,6 +70,38 @@ def test_one_changed_entry_edits_exactly_that_fact(world: World) -> None:
         "Tonga=Fatafehi Fakafanua": FactStatus.SUPERSEDED,
         "Rwanda=Justin Nsengiyumva": FactStatus.LIVE,
     }
+
+
+def test_what_was_taught_before_is_taught_again_and_not_asked_again(world: World) -> None:
+    world.cycle()
+    [first] = batches_of(world)
+    asked = len(world.vllm.asked("/v1/completions"))
+    newer = entry("Tonga", "", "Prime Minister Siaosi SOVALENI (since 1 January 2026)")
+    world.feed.entries = [newer, RWANDA]
+
+    world.cycle()
+
+    later = world.vllm.asked("/v1/completions")[asked:]
+    forced = {tuple(one["prompt"]) for one in later if one.get("prompt_logprobs")}
+    _, second = batches_of(world)
+    before = {one.prompt_ids + one.chosen_ids: one for one in first}
+    replays = [one for one in second if one.replay]
+    assert replays
+    for one in replays:
+        assert one == replace(before[one.prompt_ids + one.chosen_ids], replay=True)
+        assert one.prompt_ids + one.chosen_ids not in forced
+    for one in second:
+        assert one.replay or one.prompt_ids + one.chosen_ids in forced
+
+
+def batches_of(world: World) -> list[list[Pair]]:
+    """The pairs of each batch."""
+    database = Database(world.url)
+    with database.begin() as tx:
+        ids = tx.exec(sa.select(sa.column("id")).select_from(sa.table("batch")).order_by("id"))
+        found = [batches.pairs_of(tx, one) for (one,) in ids]
+    database.dispose()
+    return found
 
 
 def test_what_the_served_model_knows_already_is_not_edited(world: World) -> None:

@@ -1,6 +1,16 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from kdpo_daemon.edits.pairs import PlanPolicy, Prior, Tokens, kept, pair, prior
+from kdpo_daemon.edits.pairs import (
+    PlanPolicy,
+    Prior,
+    Tokens,
+    by_phrasing,
+    kept,
+    pair,
+    prior,
+    replayed,
+)
 from kdpo_daemon.edits.retry import RetryPolicy, after_failure, next_try
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
@@ -38,6 +48,18 @@ def test_a_pair_rejects_what_the_model_says_at_each_position() -> None:
     assert made.rejected_ids == (15, 11, 4)
     assert made.margin == -3.5  # (-3.0 + 0.5) + 0 + (-2.0 + 1.0)
     assert (made.fact_id, made.chosen, made.subject) == (7, "Sanae Takaichi", "Japan")
+
+
+def test_a_phrasing_that_was_taught_is_replayed_unless_it_is_read_otherwise_now() -> None:
+    tokens, prompt = Tokens((1, 2), (10, 0), (20, 0)), Prompt(Form.CHAT, "Who?")
+    made = pair(FACT, prompt, tokens, [ForcedToken(-3.0, 15, -0.5)] * 2, replay=False)
+    taught = by_phrasing([made])
+
+    assert replayed(taught, FACT, prompt, tokens) == replace(made, replay=True)
+    assert replayed(taught, FACT, prompt, replace(tokens, prompt=(9, 1, 2))) is None
+    assert replayed(taught, FACT, prompt, replace(tokens, old=())) is None
+    assert replayed(taught, FACT, Prompt(Form.COMPLETION, "Who?"), tokens) is None
+    assert replayed(taught, replace(FACT, id=8), prompt, tokens) is None
 
 
 def test_a_failed_fact_waits_twice_as_long_each_time_and_is_then_quarantined() -> None:

@@ -9,6 +9,7 @@ taught all the same, so that all rivals teach the same.
 import json
 import resource
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from peft import PeftModel
@@ -19,7 +20,7 @@ from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals.editor import Bench, Editor
 from kdpo_daemon.child import TunerPolicy
 from kdpo_daemon.edits.pairs import PlanPolicy, Tokens, kept, pair
-from kdpo_daemon.orders import Order, Recipe
+from kdpo_daemon.orders import Order, Recipe, read_order
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import KeepPrompt, Pair, Prompt
 from kdpo_daemon.tuner import OrderRefusedError, Published, Tuner
@@ -81,6 +82,10 @@ class Product(Editor):
         # the child is given whole paths
         return (self.bench.folder / "adapters").resolve()
 
+    @property
+    def _orders(self) -> Path:
+        return self.bench.folder / "orders"
+
     def _published(self, batch: Sequence[Record], before: Sequence[Record]) -> Published | None:
         """Train, each time without what was refused; None if nothing is left."""
         while True:
@@ -90,16 +95,14 @@ class Product(Editor):
             if not any(not one.replay for one in order.pairs):
                 return None
             try:
-                return self._tuner.train(
-                    order, self.bench.folder / "orders", self._adapters, clock(), self._tell
-                )
+                return self._tuner.train(order, self._orders, self._adapters, clock(), self._tell)
             except OrderRefusedError as error:
                 if not error.fact_ids:
                     raise
                 self._refused |= set(error.fact_ids)
 
     def _order(self, new: Sequence[Record], old: Sequence[Record]) -> Order:
-        pairs = [*self._pairs(new, replay=False), *self._pairs(old, replay=True)]
+        pairs = [*self._pairs(new), *self._replays(old)]
         plan = self.bench.plan
         return Order(
             name=f"kdpo-{self._made:06d}",
@@ -113,7 +116,7 @@ class Product(Editor):
             keep=tuple(self._keep(new, old)),
         )
 
-    def _pairs(self, records: Sequence[Record], *, replay: bool) -> list[Pair]:
+    def _pairs(self, records: Sequence[Record]) -> list[Pair]:
         """Give every taught phrasing against what the model says now; notes what is too long."""
         asked = [(one, prompt) for one in records for prompt in one.train]
         lessons = [self.model.lesson(prompt, one.new) for one, prompt in asked]
@@ -124,8 +127,16 @@ class Product(Editor):
                 self._refused.add(record.number)
             old = self.model.target(prompt, record.old) if record.old else ()
             tokens = Tokens(lesson.prompt, lesson.target, old)
-            made.append(pair(fact_of(record), prompt, tokens, seen, replay=replay))
+            made.append(pair(fact_of(record), prompt, tokens, seen, replay=False))
         return made
+
+    def _replays(self, records: Sequence[Record]) -> list[Pair]:
+        """Give the pairs by which records were taught."""
+        if self._adapter is None:
+            return []
+        taught = {one.number for one in records}
+        before = read_order(self._orders / self._adapter.name).pairs
+        return [replace(one, replay=True) for one in before if one.fact_id in taught]
 
     def _keep(self, new: Sequence[Record], old: Sequence[Record]) -> list[KeepPrompt]:
         """Choose prompts as the plan stage does; none of them judges."""
