@@ -132,10 +132,15 @@ def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor
 
     """
     marks = torch.stack([one[:, carried].mean(0) for one in places])
-    free = text[text[:, carried.start].abs() < _HEARD * marks[:, 0].mean().abs()]
-    found = free[::_EVERY].clone()
+    found = unnamed(text, places, carried)[::_EVERY].clone()
     found[:, carried] = marks[torch.arange(len(found)) % len(marks)]
     return found
+
+
+def unnamed(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor:
+    """Give those tokens of text, (N, d), that carry no mark such as places do, (P, d) each."""
+    heard = torch.stack([one[:, carried.start].mean() for one in places]).mean()
+    return text[text[:, carried.start].abs() < _HEARD * heard.abs()]
 
 
 def said_of_others(places: Mapping[int, Tensor], carried: slice) -> Tensor:

@@ -27,6 +27,7 @@ from kdpo_daemon.tuning.gates import AJAR, Gated, Tokens, opened, ramp, regressi
 #: How much places weigh that were imagined, against 1 of the fact's own.
 _OTHERS, _MOVED = 1.0, 3.0
 _NEAR = 10.0  #: how much tokens with the mark weigh, against 1 of the fact's places
+_PASSING = 100.0  #: how much text weighs in which the subject is not named, likewise
 _LIKE = 0.7  #: share of a place's mark from which on a token carries it
 _HEARD = 0.1  #: share of a place's mark that is as good as none
 _FAINT = 0.5  #: share of the mean mark up to which a place of the fact's is not heard
@@ -38,10 +39,12 @@ _STEADY = 5.0  #: how freely the threshold is chosen, against white noise
 
 @dataclass(frozen=True)
 class Alike:
-    """What belongs to classes without being seen (`imagined`)."""
+    """What belongs to classes without being seen (`imagined`), and what does not."""
 
     others: Sequence[Tensor]  #: of each class, its question asked of other subjects, (N, d)
     moves: Tensor  #: what other words add to a place, (M, d)
+    #: text that names no subject, (T, d): as it is read after one was named, whichever it was
+    passing: Tensor
 
 
 def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike, ajar: float = AJAR) -> Gated:
@@ -77,6 +80,7 @@ class _Ground:
         self._basis = torch.cat([tokens.white, _STEADY * tokens.steady[None]])
         self._basis[:, carried] = 0
         self._white = tokens.read @ self._basis.T
+        self._passing = alike.passing @ self._basis.T
 
     def mark(self, number: int) -> Tensor:
         """The direction whose product with a class's mark is 1, (d,)."""
@@ -119,6 +123,7 @@ class _Ground:
             (others @ self._basis.T, _OTHERS),
             (moved @ self._basis.T, _MOVED),
             (self._white[near], -_NEAR),  # against
+            (self._passing, -_PASSING),
         ]
         read = torch.cat([one for one, _ in groups])
         each = [torch.full((len(one), 1), weight / max(1, len(one))) for one, weight in groups]

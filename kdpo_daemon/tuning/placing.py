@@ -19,7 +19,7 @@ from kdpo_daemon.edits.placement import SHARED, TWINS, dealt, shared_by
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.gates import SLOPE, Gated, Tokens, gated, ramp, told_apart
-from kdpo_daemon.tuning.imagined import in_passing, said_of_others
+from kdpo_daemon.tuning.imagined import in_passing, said_of_others, unnamed
 from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.seen import Seen
@@ -94,14 +94,14 @@ def placed(
 def bed_of_cues(along: Along, seen: Seen, carried: slice, facts: Sequence[int]) -> Bed:
     """Give a ramp each that opens where a token of these facts' objects was said.
 
-    What is said of the subject otherwise shuts it, whatever is asked, and so does the same of
-    other subjects.
+    What is said of the subject otherwise shuts it, whatever is asked, and so do the same of other
+    subjects and all text, as it would be read after the subject was named.
     """
-    passing = in_passing(seen.all, list(along.first.values()), carried)
     swapped = said_of_others(along.later, carried)
-    others = torch.cat([seen.all, passing, swapped, *along.before, *along.first.values()])
+    others = torch.cat([seen.all, swapped, *along.before, *along.first.values()])
     tokens = _tokens(others, along.later, [[fact] for fact in facts])
-    alike = named.Alike([seen.moves[:0]] * len(facts), seen.moves)
+    passing = unnamed(seen.all, list(along.first.values()), carried)
+    alike = named.Alike([seen.moves[:0]] * len(facts), seen.moves, passing)
     made = named.gated(tokens, carried, _MARKED_OPENS, alike, _AJAR)
     return Bed(made, _twice(facts))
 
@@ -126,7 +126,7 @@ class _Places:
         passing = in_passing(self.seen.texts, list(along.first.values()), carried)
         tokens = _tokens(torch.cat([others, passing]), along.first, classes)
         asked = [self.marked.others[fact][self.index] for fact in facts]
-        alike = named.Alike(asked, self.seen.moves)
+        alike = named.Alike(asked, self.seen.moves, self.seen.texts[:0])
         return Bed(named.gated(tokens, carried, _MARKED_OPENS, alike), _twice(facts))
 
     def bed_of_laters(self, facts: Sequence[int], count: int) -> Bed:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdpo_daemon.edits.placement import SHARED, TWINS
+from kdpo_daemon.tuning import named
 from kdpo_daemon.tuning.behind_gates import signing_in
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.given import RefusedError
@@ -105,6 +106,39 @@ def test_a_cue_opens_for_its_fact_s_tokens_whatever_the_question() -> None:
     for shut in (some(100, 6.0, 6.0, other), some(300, 0.0, 6.0, mine), some(300, 0.0, 0.0, mine)):
         assert float(heights(bed.gated, shut)[:, 0].abs().mean()) < 0.05
     assert not heights(bed.gated, some(100, 6.0, 6.0, none)).any()
+
+
+def test_text_that_reads_a_little_like_the_object_is_not_cued_where_it_has_the_mark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name that is taken for the subject marks all text that follows."""
+    rng = torch.Generator().manual_seed(0)
+    mine, none = (1.0, 1.0), (0.0, 0.0)
+
+    def some(count: int, said: float, words: float, mark: tuple[float, float]) -> Tensor:
+        read = torch.randn(count, 10, generator=rng) / 2
+        read[:, 0] += said
+        read[:, 1] += words
+        read[:, 7:] = torch.tensor([3.0, *mark])  # a threshold is made of the first
+        return read
+
+    def alike(mark: tuple[float, float]) -> Tensor:
+        return some(100, 3.0, 0.0, mark)
+
+    text = torch.cat([some(1900, 0.0, 0.0, none), alike(none)])
+    along = Along(
+        [some(50, 0.0, 0.0, mine)], {1: some(2, 0.0, 0.0, mine)}, {1: some(8, 6.0, 0.0, mine)}
+    )
+    seen = Seen(text, some(0, 0.0, 0.0, none), torch.zeros(0, 10))
+
+    def open_share() -> float:
+        bed = bed_of_cues(along, seen, slice(8, 10), [1])
+        assert float(heights(bed.gated, along.later[1]).mean()) > 0.7
+        return float((heights(bed.gated, alike(mine)) > 0.1).float().mean())
+
+    assert open_share() < 0.02
+    monkeypatch.setattr(named, "_PASSING", 0.0)
+    assert open_share() > 0.3
 
 
 def test_the_gate_of_later_tokens_is_opened_by_its_batch_s_cues_alone() -> None:

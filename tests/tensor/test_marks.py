@@ -303,7 +303,7 @@ def test_a_gate_is_shut_by_the_mark_and_else_told_from_the_same_subject_alone() 
 
 def nothing(width: int) -> named.Alike:
     """Nothing is imagined."""
-    return named.Alike([torch.zeros(0, width)], torch.zeros(0, width))
+    return named.Alike([torch.zeros(0, width)], torch.zeros(0, width), torch.zeros(0, width))
 
 
 def test_a_gate_opens_for_the_question_in_words_and_marks_that_it_has_not_seen() -> None:
@@ -325,7 +325,7 @@ def test_a_gate_opens_for_the_question_in_words_and_marks_that_it_has_not_seen()
     )
     moves = torch.zeros(40, 12)
     moves[:, 1] = 5 * torch.randn(40, generator=rng)
-    alike = named.Alike([some(16, 5.0, 5.0, 1.0, -0.4)], moves)
+    alike = named.Alike([some(16, 5.0, 5.0, 1.0, -0.4)], moves, moves[:0])
     gates = named.gated(tokens, carried, -1.0, alike)
     plain = named.gated(tokens, carried, -1.0, nothing(12))
 
