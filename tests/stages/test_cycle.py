@@ -98,8 +98,8 @@ def batches_of(world: World) -> list[list[Pair]]:
     """The pairs of each batch."""
     database = Database(world.url)
     with database.begin() as tx:
-        ids = tx.exec(sa.select(sa.column("id")).select_from(sa.table("batch")).order_by("id"))
-        found = [batches.pairs_of(tx, one) for (one,) in ids]
+        ids = tx.connection().scalars(sa.text("select id from batch order by id")).all()
+        found = [batches.pairs_of(tx, one) for one in ids]
     database.dispose()
     return found
 
