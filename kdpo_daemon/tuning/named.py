@@ -43,7 +43,8 @@ class Alike:
 
     others: Sequence[Tensor]  #: of each class, its question asked of other subjects, (N, d)
     moves: Tensor  #: what other words add to a place, (M, d)
-    #: text that names no subject, (T, d): as it is read after one was named, whichever it was
+    #: text that names no subject, (T, d), where it is not among the tokens with their marks: the
+    #: regression does not read marks, so it stands for text with any
     passing: Tensor
 
 
