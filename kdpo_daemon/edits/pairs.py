@@ -14,7 +14,7 @@ from kdpo_daemon.records.facts import Fact
 from kdpo_daemon.records.teaching import ForcedToken, Form, Pair, Prompt
 
 #: Pairs by fact, form and prompt.
-Taught = Mapping[tuple[int, Form, str], Pair]
+ByPhrasing = Mapping[tuple[int, Form, str], Pair]
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def pair(
     )
 
 
-def by_phrasing(pairs: Iterable[Pair]) -> Taught:
+def by_phrasing(pairs: Iterable[Pair]) -> ByPhrasing:
     """Give pairs by what they are asked in."""
     return {(one.fact_id, one.form, one.prompt): one for one in pairs}
 
 
-def replayed(taught: Taught, fact: Fact, prompt: Prompt, tokens: Tokens) -> Pair | None:
+def replayed(taught: ByPhrasing, fact: Fact, prompt: Prompt, tokens: Tokens) -> Pair | None:
     """Give the pair by which a phrasing was taught, as a replay.
 
     What the model said before it was taught is what must not come back, so that it need not be

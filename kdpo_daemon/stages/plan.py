@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from kdpo_daemon.edits.pairs import (
+    ByPhrasing,
     PlanPolicy,
     Prior,
-    Taught,
     Tokens,
     by_phrasing,
     pair,
@@ -165,7 +165,7 @@ class Plan:
             replays = adapters.taught_again(tx, wanted.adapter.id) if wanted else []
             again = probes.probes_of(tx, [fact.id for fact in replays])
             ground = wanted.adapter.batch_id if wanted else None
-            told = batches.pairs_of(tx, ground) if ground else []
+            before = batches.pairs_of(tx, ground) if ground else []
             taken = facts.subjects(tx)
         new_pairs, refused = self._pairs(unknown, asked)
         self._quarantine(refused)
@@ -177,7 +177,7 @@ class Plan:
         new_pairs, waiting = self.ranks.hold(self.db, unknown, new_pairs, self.clock)
         problems += waiting
         if new_pairs or (due and replays):
-            old_pairs, _ = self._pairs(replays, again, by_phrasing(told))
+            old_pairs, _ = self._pairs(replays, again, by_phrasing(before))
             goes = {one.fact_id for one in new_pairs}
             keep = self._keep([f for f in unknown if f.id in goes], replays, taken)
             why_not = self._save(
@@ -222,7 +222,7 @@ class Plan:
         return []
 
     def _pairs(
-        self, taught: Sequence[Fact], asked: Sequence[Probe], before: Taught | None = None
+        self, taught: Sequence[Fact], asked: Sequence[Probe], before: ByPhrasing | None = None
     ) -> tuple[list[Pair], dict[int, str]]:
         """Give the pairs of every taught phrasing, and the facts that cannot be taught.
 
@@ -243,7 +243,7 @@ class Plan:
         }
         return [one for one in made if one.fact_id not in refused], refused
 
-    def _pair(self, fact: Fact, prompt: Prompt, before: Taught | None) -> Pair:
+    def _pair(self, fact: Fact, prompt: Prompt, before: ByPhrasing | None) -> Pair:
         def target(text: str) -> tuple[int, ...]:
             return self.replica.tokenize_target(prompt, text, self.end_token)
 

@@ -2,9 +2,9 @@
 
 What the MLP reads where an answer begins says only roughly who is asked about; where the subject
 itself was read, in the lower third of the layers, its last token is told from all other text with
-hardly an error, in any phrasing.  So each subject has a neuron there that writes its mark, which
-the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).  A
-subject that is taught again gets another one.
+hardly an error, in any phrasing.  So each subject has a ramp there (`gates`) that writes its mark,
+which the carrier head hands on (`room`).  A mark says nothing by itself: gates read it (`named`).
+A subject that is taught again gets another one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +29,8 @@ from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
 _TOKENS = 4096  #: looked at in one pass
-#: Log-odds at which a mark begins; from 1.75 more on it is whole (docs/editing.md, "False marks").
+#: Log-odds at which a mark begins; it is whole when a ramp's rise is done (docs/editing.md, "False
+#: marks").
 _OPENS = 0.5
 #: Log-odds by which it opens at each mention that was seen: where it is faint nothing is said.
 _AJAR = 2.0
@@ -74,7 +75,7 @@ def marked(
 ) -> dict[str, Neurons]:
     """Give the taught subjects marks; the model wears them from now on.
 
-    One that was marked by an earlier batch gets a neuron more, which makes another mark of it.
+    One that was marked by an earlier batch gets a ramp more, which makes another mark of it.
 
     Args:
         model: with the marks of `before`, by the MLP's name.

@@ -1,7 +1,7 @@
 """Room that a widened model has for facts: the layout that `widen` makes and `marks` uses.
 
 Besides empty neurons in each MLP there is *side room* in the residual stream, dimensions that
-nothing of the model reads or writes, and one *carrier head* in one layer.  A neuron below it
+nothing of the model reads or writes, and one *carrier head* in one layer.  A ramp below it
 that knows a subject's last token writes a mark into the side room there: a flag and the subject's
 code.  The carrier looks for flags alone, and copies the marks it finds to every later token.  So
 a gate in a later layer reads which taught subjects a text has named, exactly, however the question

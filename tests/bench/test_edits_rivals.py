@@ -27,7 +27,7 @@ from kdpo_daemon.bench.edits.settings import (
     ReleasedSettings,
     RivalSettings,
 )
-from kdpo_daemon.orders import Method, Recipe
+from kdpo_daemon.orders import Method, Recipe, read_order
 from kdpo_daemon.records.teaching import Form, Prompt
 from tests.bench import edits_model
 from tests.bench.edits_model import (
@@ -252,6 +252,20 @@ def test_the_product_teaches_what_its_child_takes_and_names_what_it_refuses(
     assert batch.peak_mb > 1
     found = scores_of(work, "kdpo")
     assert found["efficacy_completion"] == found["efficacy_chat"] == 0.5
+
+
+def test_the_product_is_given_the_pairs_of_earlier_batches_again(
+    base: Path, tmp_path: Path
+) -> None:
+    work = begun(base, tmp_path, ["kdpo"], batch=1)
+
+    run(work, "kdpo", silent)
+
+    orders = work.of("kdpo") / "orders"
+    first, second = (read_order(orders / f"kdpo-{n:06d}").pairs for n in (1, 2))
+    assert [one for one in second if one.replay] == [replace(one, replay=True) for one in first]
+    assert {one.fact_id for one in second if not one.replay} == {2}
+    assert work.batches("kdpo")[1].retention == (1.0, 1.0)
 
 
 # ---------------------------------------------------------------- the equations

@@ -12,14 +12,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kdpo_daemon.edits.placement import TWINS
 from kdpo_daemon.orders import Method, Recipe, neuron_layers
 from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import behind_gates, gated, marks, named, seen, trainer
+from kdpo_daemon.tuning import behind_gates, gated, marks, named, trainer
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
 from kdpo_daemon.tuning.packing import rows
-from kdpo_daemon.tuning.seen import Around
+from kdpo_daemon.tuning.seen import _TEXTS, Around
 from kdpo_daemon.tuning.tokens import mentions
 from tests.tensor.child import trained
 from tests.tensor.ramps import heights
@@ -248,7 +248,7 @@ def test_marks_are_told_from_all_that_the_model_said_by_itself(
     monkeypatch.setattr(marks, "marked", look)
     trained(order(base, TAUGHT), tmp_path)
 
-    assert texts == [seen._TEXTS]
+    assert texts == [_TEXTS]
 
 
 def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
