@@ -68,10 +68,13 @@ class LocalVllm:
 class LocalServer:
     """A running server that this process started.  It dies with us; stop it when done."""
 
-    def __init__(self, settings: LocalVllm, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(
+        self, settings: LocalVllm, process: "subprocess.Popen[bytes]", held: socket.socket
+    ) -> None:
         self.url = settings.url
         self.log_path = settings.log_path
         self._process = process
+        self._held = held
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +103,7 @@ class LocalServer:
             self._process.wait(grace_s)
         self._signal(signal.SIGKILL)  # also what it may have left in its group
         self._process.wait()
+        self._held.close()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -129,11 +133,12 @@ def start(settings: LocalVllm) -> LocalServer:
 
 
 def launch(settings: LocalVllm) -> LocalServer:
-    """Start vLLM and wait for nothing.
+    """Start vLLM and wait for nothing.  ReplicaError if somebody listens on its port.
 
     Call it from a thread that lives as long as the server should: the kernel ends the server
     with the thread that started it.
     """
+    held = _hold(settings.port)
     settings.adapters_dir.mkdir(parents=True, exist_ok=True)
     settings.log_path.parent.mkdir(parents=True, exist_ok=True)
     with settings.log_path.open("wb") as log:
@@ -145,7 +150,27 @@ def launch(settings: LocalVllm) -> LocalServer:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return LocalServer(settings, process)
+    return LocalServer(settings, process, held)
+
+
+def _hold(port: int) -> socket.socket:
+    """Keep a port for the server that is starting: nobody else gets it by chance meanwhile.
+
+    Who listens there first would be taken for our server, which shares the port without a word
+    (vLLM 0.32 sets SO_REUSEPORT).  A socket that is bound and does not listen gets no connections.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError as error:
+        held.close()
+        raise ReplicaError(
+            f"port {port} is taken ({error.strerror})",
+            subject=f"127.0.0.1:{port}",
+            hint="End the server that listens there, or choose another port",
+        ) from error
+    return held
 
 
 def _command(settings: LocalVllm) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from kdpo_daemon.errors import ReplicaError
-from kdpo_daemon.local_vllm import LocalVllm, free_port, start, threads
+from kdpo_daemon.local_vllm import LocalVllm, free_port, launch, start, threads
 
 PLAYS_VLLM = """#!{python} -I
 import sys, time
@@ -74,6 +75,28 @@ def test_a_server_is_up_when_start_returns_and_gone_after_stop(tmp_path: Path) -
         assert "loading the model" in server.log_path.read_text()
 
     assert not is_running(server.pid)
+
+
+def test_a_port_is_kept_from_the_launch_on_and_free_after_the_stop(tmp_path: Path) -> None:
+    slow = settings(tmp_path, "time.sleep(60)")
+    server = launch(slow)
+    try:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", slow.port))
+    finally:
+        server.stop()
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", slow.port))
+
+
+def test_a_server_is_not_started_where_another_one_answers(tmp_path: Path) -> None:
+    ours = settings(tmp_path, "")
+
+    with start(ours), pytest.raises(ReplicaError, match=f"port {ours.port} is taken") as caught:
+        start(ours)
+
+    assert "another port" in caught.value.hint
 
 
 def test_a_server_that_dies_while_starting_is_reported_with_its_last_words(
