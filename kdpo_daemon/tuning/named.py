@@ -8,7 +8,8 @@ the log-odds comes
 
     K (m x / m m - f x / f),    m the code and f the flag at the fact's places,
 
-with K as large as the boldest of those tokens wants it.  All marks have the same flag, so that it
+with K as large as the boldest of those tokens wants it, and the fact's own places would if they
+carried a mark at right angles.  All marks have the same flag, so that it
 says how strongly a token carries whatever it carries, and what carries the fact's own mark loses
 nothing, however faint the mark.  What carries no mark needs no K: behind the gate, too, the
 neuron reads the code, and where a text has named no taught subject it says exactly nothing.
@@ -109,8 +110,11 @@ class _Ground:
         flag[self._flag] = 1 / tokens.read[mine, self._flag].mean().clamp_min(1e-3)
         other = (like.abs() > _HEARD) & (like <= _LIKE) & ~own
         lead, apart = self._white @ found - self._opens * self._steady, tokens.read @ (flag - mark)
-        bold = (lead + _SHUT * self._steady)[other] / apart[other].clamp_min(_APART)
-        shut = float(bold.max().clamp(0, _MOST)) if len(bold) else 0.0
+        bold = lead + _SHUT * self._steady
+        # marks of other batches are not here: without the fact's own places among the bold some
+        # gates had no K, and said the opposite where a code has a part that is the opposite
+        bold = torch.cat([bold[other] / apart[other].clamp_min(_APART), bold[mine]])
+        shut = float(bold.max().clamp(0, _MOST))
         row: Tensor = found @ self._basis + shut * (mark - flag)
         return row
 

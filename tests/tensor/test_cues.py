@@ -108,6 +108,30 @@ def test_a_cue_opens_for_its_fact_s_tokens_whatever_the_question() -> None:
     assert not heights(bed.gated, some(100, 6.0, 6.0, none)).any()
 
 
+def test_a_mark_that_the_batch_has_not_seen_shuts_a_cue_though_none_at_hand_was_alike() -> None:
+    """Subjects of later batches have such; their codes may have a part that is the opposite."""
+    rng = torch.Generator().manual_seed(0)
+    none, mine, other, later = (0.0, 0, 0), (1.0, 1, 0), (1.0, 0, 1), (1.0, -0.6, -0.8)
+
+    def some(count: int, said: float, mark: tuple[float, float, float]) -> Tensor:
+        read = torch.randn(count, 10, generator=rng)
+        read[:, 0] += said
+        read[:, 6:] = torch.tensor([3.0, *mark])  # a threshold is made of the first
+        return read
+
+    along = Along(
+        [some(500, 0.0, mine), some(500, 0.0, other)],
+        {1: some(2, 0.0, mine), 2: some(2, 0.0, other)},
+        {1: some(8, 6.0, mine), 2: some(8, 6.0, other)},
+    )
+    seen = Seen(some(2000, 0.0, none), some(0, 0.0, none), torch.zeros(0, 10))
+
+    bed = bed_of_cues(along, seen, slice(7, 10), [1, 2])
+
+    assert float(heights(bed.gated, some(100, 6.0, mine))[:, 0].mean()) > 0.7
+    assert float(heights(bed.gated, some(100, 6.0, later))[:, 0].abs().max()) < 0.01
+
+
 def test_text_that_reads_a_little_like_the_object_is_not_cued_where_it_has_the_mark(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
