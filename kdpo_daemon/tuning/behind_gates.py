@@ -36,8 +36,8 @@ from kdpo_daemon.tuning.trainer import Step
 T = TypeVar("T")
 Ask = Callable[[Prompt], Ids]
 
-#: Answered prompts and texts looked at of those that name no subject that is taught, with marks.
-_FAR, _FAR_TEXTS = 160, 96
+#: Answered prompts looked at of those that name no subject that is taught, with marks.
+_FAR = 160
 #: Pairs looked at of facts that are kept already, with marks.
 _AGAIN = 96
 #: Prompts to keep on which the change is measured at the end.
@@ -157,23 +157,20 @@ def lessons_among(order: Order, before: Planted | None) -> list[Pair]:
 
 
 def near_to(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) -> Around:
-    """Give what names a subject of pairs, and a sample of what does not."""
+    """Give all texts, and the answers that name a subject of pairs, with a sample of the others.
+
+    A mark that opens anywhere else opens gates above, and a cue does in all text that follows.
+    """
     subjects = {pair.subject for pair in pairs}
 
     def near(text: Ids) -> bool:
         whole = decode(list(text))
         return any(one in whole for one in subjects)
 
-    texts: dict[bool, list[Ids]] = {True: [], False: []}
     answers: dict[bool, list[tuple[Ids, Ids]]] = {True: [], False: []}
-    for text in around.texts:
-        texts[near(text)].append(text)
     for asked, said in around.answers:
         answers[near(asked + said)].append((asked, said))
-    return Around(
-        texts[True] + _sample(texts[False], _FAR_TEXTS, seed),
-        answers[True] + _sample(answers[False], _FAR, seed),
-    )
+    return Around(around.texts, answers[True] + _sample(answers[False], _FAR, seed))
 
 
 def _signed(
@@ -195,8 +192,7 @@ def _signed(
     marks.wear(model, [*room.layers, *cueing], planted)
     subjects = {pair.subject for pair in taught.pairs if pair.fact_id in taught.facts}
     named = marks.Named(taught.pairs, subjects, speech.decode)
-    # a mark that opens anywhere else opens gates above: all texts at hand are looked at for it
-    marked = marks.marked(model, room, named, replace(near, texts=around.texts), planted)
+    marked = marks.marked(model, room, named, near, planted)
     seen = _seen(model, [*cueing, *model.edited], near, speech.ask)
     below, edited = seen[: len(cueing)], seen[len(cueing) :]
     cued = cues.cued(model, room, taught, dict(zip(cueing, below, strict=True)), planted)

@@ -19,7 +19,7 @@ from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
 from kdpo_daemon.tuning.packing import rows
-from kdpo_daemon.tuning.seen import _TEXTS, Around
+from kdpo_daemon.tuning.seen import Around
 from kdpo_daemon.tuning.tokens import mentions
 from tests.tensor.child import trained
 from tests.tensor.ramps import heights
@@ -231,24 +231,6 @@ def test_a_mark_is_whole_where_it_is_told_less_surely(base: Path) -> None:
 
     assert float(less @ made.gates[2 * own]) < 0.85 * float(place @ made.gates[2 * own])
     assert float(heights(both, less)[0, own]) > 0.9 * float(heights(both, place)[0, own])
-
-
-def test_marks_are_told_from_all_that_the_model_said_by_itself(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Gates are told from a sample: of nothing here."""
-    texts: list[int] = []
-    make = marks.marked
-
-    def look(model: Any, room: Any, named: Any, around: Around, before: Any) -> Any:
-        texts.append(len(around.texts))
-        return make(model, room, named, around, before)
-
-    monkeypatch.setattr(behind_gates, "_FAR_TEXTS", 0)
-    monkeypatch.setattr(marks, "marked", look)
-    trained(order(base, TAUGHT), tmp_path)
-
-    assert texts == [_TEXTS]
 
 
 def test_mentions_are_words_of_their_own_if_there_are_such() -> None:
