@@ -1,8 +1,8 @@
 """The method `neurons` from an order to weights: hear what must stay, mark, teach.
 
-Where subjects have marks, what names none of them leaves every gate shut, and so a sample of it is
-enough to look at; and of what was taught before, too, since that does not move, and other
-subjects' marks and other batches' cues shut the new gates.
+Where subjects have marks, an answer that names none of them leaves every gate shut, and so a
+sample of those is enough to look at; and of what was taught before, too, since that does not move,
+and other subjects' marks and other batches' cues shut the new gates.
 """
 
 import random

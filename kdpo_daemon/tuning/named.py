@@ -9,9 +9,9 @@ the log-odds comes
     K (m x / m m - f x / f),    m the code and f the flag at the fact's places,
 
 with K as large as the boldest of those tokens wants it, and the fact's own places would if they
-carried a mark at right angles.  All marks have the same flag, so that it
-says how strongly a token carries whatever it carries, and what carries the fact's own mark loses
-nothing, however faint the mark.  What carries no mark needs no K: behind the gate, too, the
+carried a mark at right angles.  All marks have the same flag, so that it says how strongly a token
+carries whatever it carries, and what carries the fact's own mark loses nothing, however faint the
+mark.  What carries no mark needs no K: behind the gate, too, the
 neuron reads the code, and where a text has named no taught subject it says exactly nothing.
 Fitted in one regression over all tokens a gate would ask for every trait of its places that
 ordinary text lacks, and an untaught phrasing lacks some too (docs/editing.md).
@@ -111,8 +111,8 @@ class _Ground:
         other = (like.abs() > _HEARD) & (like <= _LIKE) & ~own
         lead, apart = self._white @ found - self._opens * self._steady, tokens.read @ (flag - mark)
         bold = lead + _SHUT * self._steady
-        # marks of other batches are not here: without the fact's own places among the bold some
-        # gates had no K, and said the opposite where a code has a part that is the opposite
+        # other batches' marks are not at hand: where none that is was alike a gate had no K, and
+        # said less than nothing under a mark that has a part of the opposite
         bold = torch.cat([bold[other] / apart[other].clamp_min(_APART), bold[mine]])
         shut = float(bold.max().clamp(0, _MOST))
         row: Tensor = found @ self._basis + shut * (mark - flag)
