@@ -11,10 +11,10 @@ the log-odds comes
 with K as large as the boldest of those tokens wants it, and the fact's own places would if they
 carried a mark at right angles.  All marks have the same flag, so that it says how strongly a token
 carries whatever it carries, and what carries the fact's own mark loses nothing, however faint the
-mark.  What carries no mark needs no K: behind the gate, too, the
-neuron reads the code, and where a text has named no taught subject it says exactly nothing.
-Fitted in one regression over all tokens a gate would ask for every trait of its places that
-ordinary text lacks, and an untaught phrasing lacks some too (docs/editing.md).
+mark.  What carries no mark needs no K: behind the gate, too, the neuron reads the code, and where
+a text has named no taught subject it says exactly nothing.  Fitted in one regression over all
+tokens a gate would ask for every trait of its places that ordinary text lacks, and an untaught
+phrasing lacks some too (docs/editing.md).
 """
 
 from collections.abc import Sequence

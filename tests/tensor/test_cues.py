@@ -1,6 +1,8 @@
 """Cues: by which token a taught object is being said, on a small model and on made-up tokens."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +80,28 @@ def test_a_replaced_fact_gives_its_cue_back(base: Path, first: Path, tmp_path: P
     assert float(cue(base, out, "Who leads Arland ? Ann")[0].abs()) < 0.1
 
 
+def tokens_that_read(
+    rng: torch.Generator,
+    noise: float,
+    count: int,
+    said: float,
+    words: float,
+    mark: Sequence[float],
+) -> Tensor:
+    """Made-up tokens, (count, 10): what was said, in what words, and at the end the mark."""
+    read = noise * torch.randn(count, 10, generator=rng)
+    read[:, 0] += said
+    read[:, 1] += words
+    read[:, 9 - len(mark) :] = torch.tensor([3.0, *mark])  # a threshold is made of the first
+    return read
+
+
 def test_a_cue_opens_for_its_fact_s_tokens_whatever_the_question() -> None:
     """Few of its places are seen, in one phrasing; shut are the same tokens of other subjects."""
     rng = torch.Generator().manual_seed(0)
     mine, other, none = (1.0, 1.0), (1.0, -1.0), (0.0, 0.0)
 
-    def some(count: int, said: float, words: float, mark: tuple[float, float]) -> Tensor:
-        read = torch.randn(count, 10, generator=rng)
-        read[:, 0] += said
-        read[:, 1] += words
-        read[:, 7:] = torch.tensor([3.0, *mark])  # a threshold is made of the first
-        return read
+    some = partial(tokens_that_read, rng, 1.0)
 
     moves = torch.zeros(40, 10)
     moves[:, 1] = 5 * torch.randn(40, generator=rng)
@@ -113,23 +126,18 @@ def test_a_mark_that_the_batch_has_not_seen_shuts_a_cue_though_none_at_hand_was_
     rng = torch.Generator().manual_seed(0)
     none, mine, other, later = (0.0, 0, 0), (1.0, 1, 0), (1.0, 0, 1), (1.0, -0.6, -0.8)
 
-    def some(count: int, said: float, mark: tuple[float, float, float]) -> Tensor:
-        read = torch.randn(count, 10, generator=rng)
-        read[:, 0] += said
-        read[:, 6:] = torch.tensor([3.0, *mark])  # a threshold is made of the first
-        return read
-
+    some = partial(tokens_that_read, rng, 1.0)
     along = Along(
-        [some(500, 0.0, mine), some(500, 0.0, other)],
-        {1: some(2, 0.0, mine), 2: some(2, 0.0, other)},
-        {1: some(8, 6.0, mine), 2: some(8, 6.0, other)},
+        [some(500, 0.0, 0.0, mine), some(500, 0.0, 0.0, other)],
+        {1: some(2, 0.0, 0.0, mine), 2: some(2, 0.0, 0.0, other)},
+        {1: some(8, 6.0, 0.0, mine), 2: some(8, 6.0, 0.0, other)},
     )
-    seen = Seen(some(2000, 0.0, none), some(0, 0.0, none), torch.zeros(0, 10))
+    seen = Seen(some(2000, 0.0, 0.0, none), some(0, 0.0, 0.0, none), torch.zeros(0, 10))
 
     bed = bed_of_cues(along, seen, slice(7, 10), [1, 2])
 
-    assert float(heights(bed.gated, some(100, 6.0, mine))[:, 0].mean()) > 0.7
-    assert float(heights(bed.gated, some(100, 6.0, later))[:, 0].abs().max()) < 0.01
+    assert float(heights(bed.gated, some(100, 6.0, 0.0, mine))[:, 0].mean()) > 0.7
+    assert float(heights(bed.gated, some(100, 6.0, 0.0, later))[:, 0].abs().max()) < 0.01
 
 
 def test_text_that_reads_a_little_like_the_object_is_not_cued_where_it_has_the_mark(
@@ -139,12 +147,7 @@ def test_text_that_reads_a_little_like_the_object_is_not_cued_where_it_has_the_m
     rng = torch.Generator().manual_seed(0)
     mine, none = (1.0, 1.0), (0.0, 0.0)
 
-    def some(count: int, said: float, words: float, mark: tuple[float, float]) -> Tensor:
-        read = torch.randn(count, 10, generator=rng) / 2
-        read[:, 0] += said
-        read[:, 1] += words
-        read[:, 7:] = torch.tensor([3.0, *mark])  # a threshold is made of the first
-        return read
+    some = partial(tokens_that_read, rng, 0.5)
 
     def alike(mark: tuple[float, float]) -> Tensor:
         return some(100, 3.0, 0.0, mark)
