@@ -78,19 +78,28 @@ class Recipe:
     #: lead in nats over every other token at which a target position counts as learnt
     margin: float = 1.5
     #: of neurons: the layer of those for later tokens, and from which on those for first tokens
-    #: lie, as shares of the depth; 0: .93, and .97 of a model with marks
-    laters_at: float = 0.69
+    #: lie, as shares of the depth; 0: .69 and .93, and of a model with marks .9 and .97
+    laters_at: float = 0.0
     firsts_from: float = 0.0
     #: Adam's step size at the start for what neurons say, in root mean squares of hidden states
     neurons_rate: float = 0.09
 
 
+#: At which share of the depth neurons for later tokens lie: what they say of these is told best in
+#: the midst of the model, and with marks cues tell it anywhere; a step is the faster the nearer to
+#: the end (docs/editing.md).
+_LATERS, _MARKED_LATERS = 0.69, 0.9
 #: From which share of the depth to which neurons for first tokens lie.  The nearer to the end, the
 #: better they tell what is asked for; of eighteen layers and more the last is left alone, where a
 #: neuron that is taken from the model is missed most (docs/editing.md).
 _FIRSTS = 0.93, 0.97
 #: With marks there are neurons to spare, and no need to leave the last layer alone.
 _MARKED_FIRSTS = 0.97, 1.0
+
+
+def laters_at(recipe: Recipe, *, marked: bool) -> float:
+    """Give the share of the depth at which neurons for later tokens lie."""
+    return recipe.laters_at or (_MARKED_LATERS if marked else _LATERS)
 
 
 def firsts_from(recipe: Recipe, *, marked: bool) -> float:
@@ -109,7 +118,7 @@ def neuron_layers(recipe: Recipe, depth: int, *, marked: bool) -> list[int]:
         raise TuningError("laters_at and firsts_from are shares, 0 to 1", refused=True)
     first = max(1, round(firsts_from(recipe, marked=marked) * (depth - 1)))
     last = round((_MARKED_FIRSTS if marked else _FIRSTS)[1] * (depth - 1))
-    lowest = min(first - 1, round(recipe.laters_at * (depth - 1)))
+    lowest = min(first - 1, round(laters_at(recipe, marked=marked) * (depth - 1)))
     return [lowest, *range(first, max(first, last) + 1)]
 
 

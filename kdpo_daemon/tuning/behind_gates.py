@@ -6,14 +6,15 @@ and other subjects' marks and other batches' cues shut the new gates.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from kdpo_daemon.edits.placement import cueing_below
 from kdpo_daemon.orders import Order, neuron_layers
-from kdpo_daemon.records.teaching import Pair, Prompt
+from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import cues, gated, marks, neurons
 from kdpo_daemon.tuning.answers import Keepsake, heard
 from kdpo_daemon.tuning.checkpoint import Weights
@@ -25,16 +26,15 @@ from kdpo_daemon.tuning.given import (
     parent_of,
     speech_of,
 )
-from kdpo_daemon.tuning.imagined import moves
+from kdpo_daemon.tuning.imagined import ends, moves, reworded
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.said import Said
-from kdpo_daemon.tuning.seen import Around, Ids, Seen, look
+from kdpo_daemon.tuning.seen import Around, Ids, Seen, along, look, look_again
 from kdpo_daemon.tuning.trainer import Step
 
 T = TypeVar("T")
-Ask = Callable[[Prompt], Ids]
 
 #: Answered prompts looked at of those that name no subject that is taught, with marks.
 _FAR = 160
@@ -57,14 +57,14 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     wanted = _wanted(model, room, order, before)
     if before and room:  # a subject's facts are told together: they share its mark
         before = before.without(wanted)
-    around = _around(model, order, said_dir, tell)
+    around = _around(model, [*signing, *layers], order, said_dir, tell)
     kept = _measured(model, around, order.seed)
     if room:
         taught = cues.Taught(lessons_among(order, before), wanted)
         pairs = taught.pairs
         signs, seen = _signed(model, room, taught, around, before, order)
     else:
-        pairs, signs, seen = order.pairs, {}, _seen(model, layers, around, None)
+        pairs, signs, seen = order.pairs, {}, _seen(model, layers, around, ())
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, pairs, recipe)
@@ -133,13 +133,19 @@ def _wanted(
     return list(dict.fromkeys(pair.fact_id for pair in left if pair.subject in taught))
 
 
-def _around(model: EditedModel, order: Order, said_dir: Path, tell: Tell) -> Around:
-    """Hear what the base says, so that drift does not add up over batches."""
+def _around(
+    model: EditedModel, layers: Sequence[int], order: Order, said_dir: Path, tell: Tell
+) -> Around:
+    """Hear what the base says, so that drift does not add up over batches; it is bare."""
     tokens = max(order.recipe.keep_tokens, gated.KEEP_TOKENS)
     said, prompts = Said(said_dir, order.base_sha256, tokens), kept_prompts(order)
     texts = said.texts(model, lambda: tell({"said": True}))
     answers = said.answers(model, prompts, lambda done: tell({"kept": done}))
-    return Around(texts, list(zip(prompts, answers, strict=True)))
+    read = said.read("texts", layers, texts, partial(along, model))
+    words = reworded(speech_of(order.base_dir).ask)
+    asked = said.read("words", layers, words.asked, partial(ends, model))
+    moved = {layer: moves(read, words.counts) for layer, read in asked.items()}
+    return Around(texts, list(zip(prompts, answers, strict=True)), read, moved)
 
 
 def _measured(model: EditedModel, around: Around, seed: int) -> list[Keepsake]:
@@ -156,12 +162,11 @@ def lessons_among(order: Order, before: Planted | None) -> list[Pair]:
     return [*(pair for pair in order.pairs if pair.subject in about), *kept]
 
 
-def near_to(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) -> Around:
-    """Give all texts, and the answers that name a subject of pairs, with a sample of the others.
+def near_to(around: Around, subjects: Collection[str], decode: Decode, seed: int) -> Around:
+    """Give all texts, and the answers that name one of the subjects, with a sample of the others.
 
     A mark that opens anywhere else opens gates above, and a cue does in all text that follows.
     """
-    subjects = {pair.subject for pair in pairs}
 
     def near(text: Ids) -> bool:
         whole = decode(list(text))
@@ -170,7 +175,7 @@ def near_to(around: Around, pairs: Sequence[Pair], decode: Decode, seed: int) ->
     answers: dict[bool, list[tuple[Ids, Ids]]] = {True: [], False: []}
     for asked, said in around.answers:
         answers[near(asked + said)].append((asked, said))
-    return Around(around.texts, answers[True] + _sample(answers[False], _FAR, seed))
+    return replace(around, answers=answers[True] + _sample(answers[False], _FAR, seed))
 
 
 def _signed(
@@ -185,26 +190,25 @@ def _signed(
 
     Gives the neurons that do, and what the edited MLPs read along what must not change.
     """
-    speech = speech_of(order.base_dir)
-    near = near_to(around, taught.pairs, speech.decode, order.seed)
-    planted = before.neurons if before else {}
+    speech, planted = speech_of(order.base_dir), before.neurons if before else {}
     cueing = cueing_below(model.edited[0], room.carrier)
     marks.wear(model, [*room.layers, *cueing], planted)
     subjects = {pair.subject for pair in taught.pairs if pair.fact_id in taught.facts}
+    near = near_to(around, subjects, speech.decode, order.seed)
     named = marks.Named(taught.pairs, subjects, speech.decode)
     marked = marks.marked(model, room, named, near, planted)
-    seen = _seen(model, [*cueing, *model.edited], near, speech.ask)
+    seen = _seen(model, [*cueing, *model.edited], near, marks.open_in(model, room, near))
     below, edited = seen[: len(cueing)], seen[len(cueing) :]
     cued = cues.cued(model, room, taught, dict(zip(cueing, below, strict=True)), planted)
     return {**marked, **cued}, edited
 
 
 def _seen(
-    model: EditedModel, layers: Sequence[int], around: Around, ask: Ask | None
+    model: EditedModel, layers: Sequence[int], around: Around, again: Sequence[int]
 ) -> list[Seen]:
-    """Look at what must not change, and with `ask` at other words, by layer."""
-    texts, answers = look(model, layers, around.texts), look(model, layers, around.read())
-    moved = moves(model, layers, ask) if ask else [one[:0] for one in texts]
+    """Look at what must not change, by layer; of the texts at those that are read otherwise."""
+    texts = look_again(model, layers, around, again)
+    answers, moved = look(model, layers, around.read()), [around.moves[one] for one in layers]
     return [Seen(*one) for one in zip(texts, answers, moved, strict=True)]
 
 

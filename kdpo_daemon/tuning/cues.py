@@ -8,7 +8,7 @@ be read; it opens where the fact's object is being said of its subject, and writ
 side room (`room`), a flag and a code of the batch.  Later tokens' gate reads nothing else.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,13 +23,10 @@ from kdpo_daemon.tuning.gates import said_by_ramps
 from kdpo_daemon.tuning.marks import put
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
-from kdpo_daemon.tuning.packing import batches, rows
 from kdpo_daemon.tuning.placing import bed_of_cues, parted
 from kdpo_daemon.tuning.room import Room
-from kdpo_daemon.tuning.seen import Seen
+from kdpo_daemon.tuning.seen import Seen, each
 from kdpo_daemon.tuning.tokens import sequence_of
-
-_TOKENS = 4096  #: looked at in one pass
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,9 @@ def cued(
     names = {layer: model.module_names[layer] for layer in seen}
     grown = {name: before[name] for name in names.values() if name in before}
     mlps = {layer: model.model.get_submodule(name) for layer, name in names.items()}
-    read = parted(_read(model, list(seen), lessons.pairs), len(seen))
-    along = dict(zip(seen, read, strict=True))
+    read = each(model, list(seen), [sequence_of(pair) for pair in lessons.pairs])
+    parts = parted(((lessons.pairs[number], inputs) for number, inputs in read), len(seen))
+    along = dict(zip(seen, parts, strict=True))
     cue = new_marks(room, 1, [_written(room, mlp) for mlp in mlps.values()])
     has = {at: len(grown[name].owners) if name in grown else 0 for at, name in names.items()}
     for layer, some in dealt(has, lessons.facts).items():
@@ -76,18 +74,6 @@ def cued(
         put(mlps[layer], made)
         grown[names[layer]] = freeing.joined(kept, made) if kept else made
     return grown
-
-
-def _read(
-    model: EditedModel, layers: Sequence[int], pairs: Sequence[Pair]
-) -> Iterator[tuple[Pair, list[Tensor]]]:
-    """Give what some layers read along pairs, (L, d) each."""
-    texts = [sequence_of(pair) for pair in pairs]
-    for group in batches(texts, _TOKENS):
-        batch = rows([texts[i] for i in group])
-        inputs = model.read_by(layers, batch)
-        for number, index in enumerate(group):
-            yield pairs[index], [batch.of(one, number, len(texts[index])) for one in inputs]
 
 
 def _written(room: Room, mlp: Any) -> Tensor:

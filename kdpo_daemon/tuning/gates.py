@@ -86,13 +86,24 @@ def numbered(parts: Sequence[Tensor]) -> Tensor:
     return torch.arange(len(parts)).repeat_interleave(counts)
 
 
-def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Own:
+    """What each of n classes is told from or by that the others do not see, padded."""
+
+    read: Tensor  #: (n, M, k)
+    weights: Tensor  #: (n, M), below 0 of what a class must not take; 0: padding
+
+
+def regression(read: Tensor, signs: Tensor, weights: Tensor, own: Own | None = None) -> Tensor:
     """Logistic regression by L-BFGS, (n, k): deterministic.
+
+    The classes have nothing to do with each other, but what all of them see is read once a step.
 
     Args:
         read: (N, k), in coordinates in which all are as good as each other.
         signs: of each token in each class, (N, n) of 1 and -1.
         weights: of each token in each class, (N, n).
+        own: of each class, besides.
 
     """
     found = torch.zeros(signs.shape[1], read.shape[1], requires_grad=True)
@@ -100,10 +111,14 @@ def regression(read: Tensor, signs: Tensor, weights: Tensor) -> Tensor:
 
     def closure() -> Tensor:
         solver.zero_grad()
-        wrong = weights * F.softplus(-signs * (read @ found.T))
-        loss: Tensor = wrong.sum() + _DECAY * found.square().sum()
+        loss = (weights * F.softplus(-signs * (read @ found.T))).sum()
+        loss = loss + _DECAY * found.square().sum()
+        if own is not None:
+            odds = torch.bmm(own.read, found[:, :, None])[:, :, 0]
+            loss = loss + (own.weights.abs() * F.softplus(-own.weights.sign() * odds)).sum()
         torch.autograd.backward(loss)
-        return loss.detach()
+        detached: Tensor = loss.detach()
+        return detached
 
     solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
     return found.detach()

@@ -11,6 +11,7 @@ subject is told from texts that end as it does, too.
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -23,15 +24,13 @@ from kdpo_daemon.records.teaching import Pair, Prompt
 from kdpo_daemon.tuning.gates import numbered
 from kdpo_daemon.tuning.given import Decode
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.packing import batches, rows
-from kdpo_daemon.tuning.seen import Ids
+from kdpo_daemon.tuning.seen import Ids, each
 from kdpo_daemon.tuning.tokens import mentions
 
-_OTHERS = 16  #: prompts of a fact with another subject put in
+_OTHERS = 8  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
 _SAME = 0.8  #: how alike codes are, from which on they are one subject's
 _HEARD = 0.1  #: share of a flag that is as good as none
-_TOKENS = 2048  #: looked at in one pass
 _ALIKE = 4  #: texts that end as a subject does
 _BEFORE = 12  #: tokens of ordinary text before that end
 
@@ -100,23 +99,33 @@ def ends_alike(
     return found
 
 
-def moves(model: EditedModel, layers: Sequence[int], ask: Callable[[Prompt], Ids]) -> list[Tensor]:
-    """Give what a question in other words adds to where its answer begins, (N, d) per layer.
+@dataclass(frozen=True)
+class Reworded:
+    """The shipped relations, each asked of a subject in all of its training phrasings."""
 
-    Of the shipped relations, each asked of a subject in all of its training phrasings: how each
-    differs from their mean, as far as a phrasing differs from another one.
-    """
+    asked: list[Ids]  #: one question after the other, each in all of its words
+    counts: list[int]  #: of each question, how many
+
+
+def reworded(ask: Callable[[Prompt], Ids]) -> Reworded:
+    """Give questions that tell how places move with the words."""
     pack = read_pack([packs.text(name) for name in packs.RELATIONS])
     groups = []
     for relation in pack.relations.values():
         subject = pack.subject_types[relation.subject_type].keep_subjects[0]
         prompts = sorted(taught(relation, subject, ""), key=lambda one: one.form)
         groups += [list(some) for _, some in groupby(prompts, lambda one: one.form)]
-    read = ends(model, layers, [ask(prompt) for some in groups for prompt in some])
-    return [
-        torch.cat([_apart(some) for some in torch.split(one, [len(some) for some in groups])])
-        for one in read
-    ]
+    asked = [ask(prompt) for some in groups for prompt in some]
+    return Reworded(asked, [len(some) for some in groups])
+
+
+def moves(read: Tensor, counts: Sequence[int]) -> Tensor:
+    """Give what other words add to where an answer begins, (N, d).
+
+    Of each question's places, (N, d) in all, how each differs from their mean, as far as a
+    phrasing differs from another one.
+    """
+    return torch.cat([_apart(some) for some in torch.split(read.float(), list(counts))])
 
 
 def in_passing(text: Tensor, places: Sequence[Tensor], carried: slice) -> Tensor:
@@ -159,14 +168,10 @@ def said_of_others(places: Mapping[int, Tensor], carried: slice) -> Tensor:
 
 def ends(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> list[Tensor]:
     """Give what the MLPs of some layers read at texts' last tokens, (N, d) each."""
-    found: list[list[Tensor]] = [[torch.empty(0)] * len(texts) for _ in layers]
-    for group in batches(texts, _TOKENS):
-        batch = rows([texts[i] for i in group])
-        for layer, one in enumerate(model.read_by(layers, batch)):
-            for number, index in enumerate(group):
-                found[layer][index] = batch.of(one, number, len(texts[index]))[-1].cpu()
-    empty = torch.zeros(0, int(model.model.config.hidden_size))
-    return [torch.stack(one) if one else empty for one in found]
+    read = dict(each(model, layers, texts))
+    last = [torch.stack([one[-1] for one in read[index]]) for index in range(len(texts))]
+    empty = torch.zeros(len(layers), 0, int(model.model.config.hidden_size))
+    return list(torch.stack(last, dim=1) if last else empty)
 
 
 def _apart(places: Tensor) -> Tensor:

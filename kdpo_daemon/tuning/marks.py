@@ -20,15 +20,13 @@ from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.codes import new_marks
 from kdpo_daemon.tuning.gates import Tokens, opening, ramps, said_by_ramps
 from kdpo_daemon.tuning.given import Decode
-from kdpo_daemon.tuning.imagined import ends_alike
+from kdpo_daemon.tuning.imagined import ends, ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
-from kdpo_daemon.tuning.packing import batches, rows
 from kdpo_daemon.tuning.room import Room
-from kdpo_daemon.tuning.seen import Around
+from kdpo_daemon.tuning.seen import Around, Ids, each
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
 
-_TOKENS = 4096  #: looked at in one pass
 #: Log-odds at which a mark begins; it is whole when a ramp's rise is done (docs/editing.md, "False
 #: marks").
 _OPENS = 0.5
@@ -36,6 +34,8 @@ _OPENS = 0.5
 _AJAR = 2.0
 #: Least share of what a mark opens by at which neurons for different subjects count as different.
 _TOLD = 0.2
+#: Share of a mark that changes nothing of what is read after it.
+_FAINT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def marked(
     pairs, decode = named.pairs, named.decode
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
     asked = [*map(sequence_of, pairs), *around.read()]
-    readings = _read(model, room, subjects, asked, around.texts, decode)
+    readings = _read(model, room, subjects, asked, around, decode)
     alike = _read_alike(model, room, ends_alike(pairs, around.texts, decode))
     readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]
@@ -171,28 +171,29 @@ def _read(
     model: EditedModel,
     room: Room,
     subjects: Sequence[str],
-    asked: Sequence[tuple[int, ...]],
-    texts: Sequence[tuple[int, ...]],
+    asked: Sequence[Ids],
+    around: Around,
     decode: Decode,
 ) -> list[Reading]:
-    texts = [*asked, *texts]
     others: list[list[Tensor]] = [[] for _ in room.layers]
     places: list[dict[str, list[Tensor]]] = [{one: [] for one in subjects} for _ in room.layers]
-    for group in batches(texts, _TOKENS):
-        batch = rows([texts[i] for i in group])
-        inputs = [one.cpu() for one in model.read_by(room.layers, batch)]
-        for number, index in enumerate(group):
-            text = texts[index]
-            named = _named(text, subjects, decode)
-            free = torch.ones(len(text), dtype=torch.bool)
-            free[[place for at in named.values() for place in at]] = False
-            named = {one: heard(at, text, asked=index < len(asked)) for one, at in named.items()}
-            free[[place for at in named.values() for place in at]] = False
-            for layer, one in enumerate(inputs):
-                read = batch.of(one, number, len(text))
-                others[layer].append(read[free])
-                for subject, at in named.items():
-                    places[layer][subject].append(read[at])
+
+    def note(text: Ids, inputs: Sequence[Tensor], *, asked: bool) -> None:
+        named = _named(text, subjects, decode)
+        free = torch.ones(len(text), dtype=torch.bool)
+        free[[place for at in named.values() for place in at]] = False
+        named = {one: heard(at, text, asked=asked) for one, at in named.items()}
+        free[[place for at in named.values() for place in at]] = False
+        for layer, read in enumerate(inputs):
+            others[layer].append(read[free])
+            for subject, at in named.items():
+                places[layer][subject].append(read[at])
+
+    for number, inputs in each(model, room.layers, asked):
+        note(asked[number], inputs, asked=True)
+    along = zip(*(around.by_text(layer) for layer in room.layers if around.texts), strict=True)
+    for text, said in zip(around.texts, along, strict=True):
+        note(text, said, asked=False)
     return [
         Reading(torch.cat(rest), {one: torch.cat(found) for one, found in named.items() if found})
         for rest, named in zip(others, places, strict=True)
@@ -200,19 +201,24 @@ def _read(
 
 
 def _read_alike(
-    model: EditedModel, room: Room, texts: Mapping[str, Sequence[tuple[int, ...]]]
+    model: EditedModel, room: Room, texts: Mapping[str, Sequence[Ids]]
 ) -> list[dict[str, Tensor]]:
     """What each layer reads at the last tokens of some texts, (P, d) by subject."""
-    flat = [(subject, text) for subject, some in texts.items() for text in some]
-    found: list[dict[str, list[Tensor]]] = [{} for _ in room.layers]
-    for group in batches([text for _, text in flat], _TOKENS):
-        batch = rows([flat[i][1] for i in group])
-        for layer, one in enumerate(model.read_by(room.layers, batch)):
-            for number, index in enumerate(group):
-                subject, text = flat[index]
-                last = batch.of(one, number, len(text))[-1].cpu()
-                found[layer].setdefault(subject, []).append(last)
-    return [{one: torch.stack(read) for one, read in layer.items()} for layer in found]
+    read = ends(model, room.layers, [text for some in texts.values() for text in some])
+    counts = [len(some) for some in texts.values()]
+    each_layer = [zip(texts, torch.split(one, counts), strict=True) for one in read]
+    return [{subject: some for subject, some in one if len(some)} for one in each_layer]
+
+
+def open_in(model: EditedModel, room: Room, around: Around) -> list[int]:
+    """Give the numbers of the texts in which a mark opens: those the model reads otherwise now."""
+    counts = [len(one) for one in around.texts]
+    opens = torch.zeros(sum(counts), dtype=torch.bool)
+    for layer, marks in zip(room.layers, _written(model, room), strict=True):
+        if around.texts and len(marks.gates):
+            opens |= opening(marks.gates, marks.ups, around.along[layer]).abs().amax(1) > _FAINT
+    parts = torch.split(opens, counts)
+    return [number for number, one in enumerate(parts) if bool(one.any())]
 
 
 def heard(at: Sequence[int], text: Sequence[int], *, asked: bool) -> list[int]:

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from kdpo_daemon.processor import prefers_float32
 from kdpo_daemon.tuning.head import quicken_head, speaking
 from kdpo_daemon.tuning.layers import Relay, layer_list, module_names
+from kdpo_daemon.tuning.mlps import quicken_mlps
 from kdpo_daemon.tuning.packing import Tokens
 
 
@@ -52,6 +53,7 @@ class EditedModel:
         self.model.requires_grad_(requires_grad=False)
         quicken_head(self.model)
         self.module_names = module_names(self.model, target_module)
+        quicken_mlps(map(self.model.get_submodule, self.module_names))
         owner, self._list_name = layer_list(self.module_names)
         self._owner = self.model.get_submodule(owner)
         self._layers = getattr(self._owner, self._list_name)

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from kdpo_daemon.tuning.gates import AJAR, Gated, Tokens, opened, ramp, regression
+from kdpo_daemon.tuning.gates import AJAR, Gated, Own, Tokens, opened, ramp, regression
 
 #: How much places weigh that were imagined, against 1 of the fact's own.
 _OTHERS, _MOVED = 1.0, 3.0
@@ -60,77 +61,81 @@ def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike, ajar: floa
         ajar: the log-odds by which each is open at all of its places that carry its mark.
 
     """
-    gates, ups = [], []
     ground = _Ground(tokens, carried, opens, alike)
-    for number in range(tokens.count):
-        mark = ground.mark(number)
-        places = ground.clear(number, mark)
-        gate, _ = opened(tokens, places, ground.logits(number, mark), opens, ajar)
+    gates, ups = [], []
+    for mark, clear, row in zip(ground.marks, ground.clear.T, ground.logits(), strict=True):
+        places = tokens.read[clear]
+        gate, _ = opened(tokens, places, row, opens, ajar)
         gates.append(gate)
         ups.append(mark / (places @ mark).square().mean().sqrt())
     return ramp(torch.stack(gates), torch.stack(ups), tokens)
 
 
 class _Ground:
-    """What is alike for all classes."""
+    """All n classes among the N tokens at hand."""
 
     def __init__(self, tokens: Tokens, carried: slice, opens: float, alike: Alike) -> None:
         self._tokens, self._opens, self._alike = tokens, opens, alike
-        self._flag, self._codes = carried.start, slice(carried.start + 1, carried.stop)
+        numbers, codes = torch.arange(tokens.count), slice(carried.start + 1, carried.stop)
+        #: directions whose product with a class's mark is 1, (n, d)
+        self.marks = torch.zeros(len(numbers), tokens.read.shape[1])
+        self.marks[:, codes] = torch.stack([tokens.of(n)[:, codes].mean(0) for n in numbers])
+        self.marks /= self.marks.square().sum(1, keepdim=True).clamp_min(1e-12)
+        self._flag = carried.start
+        self._own = tokens.owner[:, None] == numbers
+        #: how much of a class's mark each token carries, (N, n)
+        self._like = tokens.read[:, codes] @ self.marks[:, codes].T
+        #: the class's places that carry its mark, (N, n): at others nothing would be heard, and a
+        #: gate that had to open there, too, would open everywhere
+        self.clear = self._own & (self._like > _FAINT)
+        self.clear = torch.where(self.clear.any(0), self.clear, self._own)
         self._steady = tokens.read @ tokens.steady
         #: all but the marks, as white noise, and what a threshold is made of
         self._basis = torch.cat([tokens.white, _STEADY * tokens.steady[None]])
         self._basis[:, carried] = 0
         self._white = tokens.read @ self._basis.T
-        self._passing = alike.passing @ self._basis.T
 
-    def mark(self, number: int) -> Tensor:
-        """The direction whose product with a class's mark is 1, (d,)."""
-        mark = torch.zeros_like(self._tokens.steady)
-        mark[self._codes] = self._tokens.of(number)[:, self._codes].mean(0)
-        found: Tensor = mark / mark.square().sum().clamp_min(1e-12)
-        return found
+    def logits(self) -> list[Tensor]:
+        """Directions whose product with a token is its log-odds to be a class's place, (d,)."""
+        told = self._told()
+        leads = self._white @ told.T - self._opens * self._steady[:, None]
+        each = enumerate(zip(told @ self._basis, leads.T, strict=True))
+        return [row + self._shut(number, lead) for number, (row, lead) in each]
 
-    def clear(self, number: int, mark: Tensor) -> Tensor:
-        """The class's places that carry its mark, (P, d): at others nothing would be heard.
-
-        A gate that had to open there, too, would open everywhere.
-        """
-        places = self._tokens.of(number)
-        carries = places @ mark > _FAINT
-        return places[carries] if carries.any() else places
-
-    def logits(self, number: int, mark: Tensor) -> Tensor:
-        """The direction whose product with a token is its log-odds to be a class's place, (d,)."""
-        tokens = self._tokens
-        own, like = tokens.owner == number, tokens.read @ mark
-        mine = own & (like > _FAINT) if (own & (like > _FAINT)).any() else own
-        found = self._told(number, mine, (like > _LIKE) & ~own)
-        flag = torch.zeros_like(mark)
-        flag[self._flag] = 1 / tokens.read[mine, self._flag].mean().clamp_min(1e-3)
-        other = (like.abs() > _HEARD) & (like <= _LIKE) & ~own
-        lead, apart = self._white @ found - self._opens * self._steady, tokens.read @ (flag - mark)
+    def _shut(self, number: int, lead: Tensor) -> Tensor:
+        """What keeps other subjects' marks out, (d,); without it tokens lead by so much, (N,)."""
+        like, clear = self._like[:, number], self.clear[:, number]
+        flag, flags = torch.zeros_like(self.marks[number]), self._tokens.read[:, self._flag]
+        flag[self._flag] = 1 / flags[clear].mean().clamp_min(1e-3)
+        other = (like.abs() > _HEARD) & (like <= _LIKE) & ~self._own[:, number]
+        apart = (flag[self._flag] * flags - like)[other].clamp_min(_APART)
         bold = lead + _SHUT * self._steady
         # other batches' marks are not at hand: where none that is was alike a gate had no K, and
         # said less than nothing under a mark that has a part of the opposite
-        bold = torch.cat([bold[other] / apart[other].clamp_min(_APART), bold[mine]])
-        shut = float(bold.max().clamp(0, _MOST))
-        row: Tensor = found @ self._basis + shut * (mark - flag)
-        return row
+        shut = float(torch.cat([bold[other] / apart, bold[clear]]).max().clamp(0, _MOST))
+        found: Tensor = shut * (self.marks[number] - flag)
+        return found
 
-    def _told(self, number: int, mine: Tensor, near: Tensor) -> Tensor:
-        """What tells a class's places from tokens with the same mark, in white coordinates."""
-        places, moves = self._tokens.read[mine], self._alike.moves
+    def _told(self) -> Tensor:
+        """What tells places from tokens with the same mark, in white coordinates, (n, k)."""
+        passing = self._alike.passing @ self._basis.T
+        against = torch.ones(len(passing), self._tokens.count)
+        near = [self._near(number) for number in range(self._tokens.count)]
+        read, weights = (pad_sequence([one[i] for one in near], batch_first=True) for i in (0, 1))
+        return regression(
+            passing, -against, against * _PASSING / max(1, len(passing)), Own(read, weights)
+        )
+
+    def _near(self, number: int) -> tuple[Tensor, Tensor]:
+        """A class's places, seen and imagined, and tokens with the same mark; their weights."""
+        like, clear, own = (one[:, number] for one in (self._like, self.clear, self._own))
+        places, moves = self._tokens.read[clear], self._alike.moves
         moved = places[torch.arange(len(moves)) % len(places)] + moves
-        others = self._alike.others[number]
         groups = [
-            (self._white[mine], 1.0),
-            (others @ self._basis.T, _OTHERS),
+            (self._white[clear], 1.0),
+            (self._alike.others[number] @ self._basis.T, _OTHERS),
             (moved @ self._basis.T, _MOVED),
-            (self._white[near], -_NEAR),  # against
-            (self._passing, -_PASSING),
+            (self._white[(like > _LIKE) & ~own], -_NEAR),  # against
         ]
-        read = torch.cat([one for one, _ in groups])
-        each = [torch.full((len(one), 1), weight / max(1, len(one))) for one, weight in groups]
-        weights = torch.cat(each)
-        return regression(read, weights.sign(), weights.abs())[0]
+        weights = [torch.full((len(one),), weight / max(1, len(one))) for one, weight in groups]
+        return torch.cat([one for one, _ in groups]), torch.cat(weights)

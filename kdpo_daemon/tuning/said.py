@@ -1,13 +1,16 @@
 """What the base says by itself, remembered from batch to batch: it never changes.
 
 Saying takes a model far longer than reading: of a batch's minutes half went to answers that the
-batch before had heard already.
+batch before had heard already.  What its MLPs read where every batch looks is remembered, too.
 """
 
 import json
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from kdpo_daemon.tuning.answers import answered
@@ -51,6 +54,32 @@ class Said:
             self._answers |= {one.prompt: tuple(one.said) for one in heard}
             self._save()
         return [self._answers[one] for one in prompts]
+
+    def read(
+        self,
+        kind: str,
+        layers: Sequence[int],
+        texts: Sequence[Ids],
+        look: Callable[[Sequence[int], Sequence[Ids]], Sequence[Tensor]],
+    ) -> dict[int, Tensor]:
+        """Give what `look` sees of texts in some layers of the base, by layer.
+
+        It is kept in a file of that kind, which other texts or layers replace.
+        """
+        file = self._file.with_name(f"{self._file.stem}-{kind}.safetensors")
+        of = sha256(json.dumps(list(texts)).encode()).hexdigest()
+        try:
+            with safe_open(file, "pt") as form:
+                if (form.metadata() or {}).get("of") == of:
+                    return {layer: form.get_tensor(str(layer)) for layer in layers}
+        except (OSError, SafetensorError):
+            pass  # not there, or not of all layers: it is looked at again
+        found = {str(layer): one for layer, one in zip(layers, look(layers, texts), strict=True)}
+        draft = file.with_suffix(".draft")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(found, draft, {"of": of})
+        draft.replace(file)
+        return {int(layer): one for layer, one in found.items()}
 
     def _save(self) -> None:
         form = {"texts": self._texts, "answers": list(self._answers.items())}

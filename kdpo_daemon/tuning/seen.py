@@ -1,7 +1,7 @@
 """What a model's MLPs read over text that must not change: what gates stay shut for."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ Ids = tuple[int, ...]
 
 #: Texts of the model's own, with how many tokens, and how many are said at once.
 _TEXTS, _WORDS, _AT_ONCE = 192, 64, 64
-_LOOKED_AT = 4096  #: tokens looked at in one pass
+_LOOKED_AT = 2048  #: tokens looked at in one pass
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,19 @@ class Around:
 
     texts: list[Ids]
     answers: list[tuple[Ids, Ids]]  #: prompts with their answers
+    #: what MLPs of the base read along the texts, one after the other, (N, d), by layer
+    along: Mapping[int, Tensor] = field(default_factory=dict)
+    #: what other words add to a place in the base, (M, d), by layer (`imagined`)
+    moves: Mapping[int, Tensor] = field(default_factory=dict)
 
     def read(self) -> list[Ids]:
         """Give answers as they are read; the last token predicts nothing that was asked for."""
         return [asked + said[:-1] for asked, said in self.answers]
+
+    def by_text(self, layer: int) -> list[Tensor]:
+        """Give what the base's MLP reads along each text, (L, d)."""
+        parts = torch.split(self.along[layer], [len(one) for one in self.texts])
+        return [one.float() for one in parts]
 
 
 @dataclass(frozen=True)
@@ -82,3 +91,36 @@ def look(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> lis
         inputs = model.read_by(layers, batch)
         parts.append([one[batch.real.to(one.device)].cpu() for one in inputs])
     return [torch.cat(one) for one in zip(*parts, strict=True)]
+
+
+def each(
+    model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """Give of each text, by its number, what the MLPs of some layers read along it, (L, d)."""
+    for group in batches(texts, _LOOKED_AT):
+        batch = rows([texts[i] for i in group])
+        inputs = [one.cpu() for one in model.read_by(layers, batch)]
+        for number, index in enumerate(group):
+            yield index, [batch.of(one, number, len(texts[index])) for one in inputs]
+
+
+def along(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> list[Tensor]:
+    """Give what the MLPs of some layers read along texts, one after the other, (N, d) each.
+
+    In the model's own number type, which holds all of it.
+    """
+    read = dict(each(model, layers, texts))
+    parts = zip(*(read[number] for number in range(len(texts))), strict=True)
+    return [torch.cat(one).to(model.model.dtype) for one in parts]
+
+
+def look_again(
+    model: EditedModel, layers: Sequence[int], around: Around, numbers: Sequence[int]
+) -> list[Tensor]:
+    """Give what MLPs read along the texts, (N, d) each, if only some read otherwise by now."""
+    found = [around.by_text(layer) for layer in layers] if around.texts else []
+    for index, inputs in each(model, layers, [around.texts[i] for i in numbers]):
+        for parts, one in zip(found, inputs, strict=True):
+            parts[numbers[index]] = one
+    empty = torch.zeros(0, int(model.model.config.hidden_size))
+    return [torch.cat(parts) for parts in found] or [empty] * len(layers)

@@ -15,6 +15,7 @@ from kdpo_daemon.tuning.keys import Moments
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.said import Said
+from kdpo_daemon.tuning.seen import along
 from tests.tiny_model import END, ids, save_tiny_model
 
 PROMPTS = [
@@ -161,6 +162,33 @@ def test_a_file_that_cannot_be_read_is_said_again(model: EditedModel, tmp_path: 
     file.write_text('{"texts"', "utf-8")
 
     assert ask(Said(tmp_path, "a" * 64, TOKENS), model, PROMPTS) == first
+
+
+def test_what_the_base_reads_is_looked_at_once_for_the_same_texts_and_layers(
+    model: EditedModel, tmp_path: Path
+) -> None:
+    looks: list[tuple[list[int], list[tuple[int, ...]]]] = []
+
+    def read(layers: list[int], texts: list[tuple[int, ...]]) -> dict[int, torch.Tensor]:
+        def look(some: Sequence[int], of: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:
+            looks.append((list(some), list(of)))
+            return along(model, some, of)
+
+        return Said(tmp_path, "a" * 64, TOKENS).read("texts", layers, texts, look)
+
+    first = read([0, 1], PROMPTS)
+    assert [len(one) for one in first.values()] == [sum(map(len, PROMPTS))] * 2
+    again = read([1], PROMPTS)
+    assert list(again) == [1]
+    assert torch.equal(again[1], first[1])
+    assert len(looks) == 1
+
+    read([1], PROMPTS[:2])  # other texts
+    read([0, 1], PROMPTS[:2])  # a layer that is not there
+    next(tmp_path.glob("*.safetensors")).write_bytes(b"torn")
+    read([0, 1], PROMPTS[:2])
+    wanted = [([0, 1], PROMPTS), ([1], PROMPTS[:2]), ([0, 1], PROMPTS[:2]), ([0, 1], PROMPTS[:2])]
+    assert looks == wanted
 
 
 def test_what_is_heard_along_an_answer_is_what_was_held_while_it_was_said(

@@ -34,7 +34,7 @@ def test_all_texts_are_looked_at_and_of_answers_that_name_no_subject_a_sample() 
     texts: list[Ids] = [(2, n) for n in range(2, 200)]
     answers: list[tuple[Ids, Ids]] = [((2,), (1,)), *(((2,), (n,)) for n in range(2, 200))]
 
-    found = near_to(Around(texts, answers), about(1, "Land1"), decode, seed=3)
+    found = near_to(Around(texts, answers), {"Land1"}, decode, seed=3)
 
     assert found.texts == texts
     assert found.answers[0] == ((2,), (1,))

@@ -200,7 +200,7 @@ def test_facts_are_dealt_out_to_the_upper_layers(tmp_path: Path) -> None:
 
 def test_a_parent_with_neurons_in_other_layers_is_not_built_on(base: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    lower = replace(RECIPE, laters_at=0.0, firsts_from=0.5)
+    lower = replace(RECIPE, laters_at=0.01, firsts_from=0.5)
     other = trained(order(base, TAUGHT, recipe=lower), tmp_path / "other")
 
     pairs = (*NEW, *replays(TAUGHT))
@@ -322,7 +322,7 @@ def test_a_model_without_gated_mlps_is_refused(base: Path, tmp_path: Path) -> No
 
 def test_layers_follow_from_depth_and_recipe() -> None:
     def layers(
-        depth: int, *, marked: bool = False, laters_at: float = 0.69, firsts_from: float = 0.0
+        depth: int, *, marked: bool = False, laters_at: float = 0.0, firsts_from: float = 0.0
     ) -> list[int]:
         recipe = replace(RECIPE, laters_at=laters_at, firsts_from=firsts_from)
         return neuron_layers(recipe, depth, marked=marked)
@@ -331,10 +331,10 @@ def test_layers_follow_from_depth_and_recipe() -> None:
     assert layers(32) == [21, 29, 30]
     assert layers(3) == [1, 2]
     assert layers(2) == [0, 1]
-    assert layers(30, marked=True) == [20, 28, 29]
+    assert layers(30, marked=True) == [26, 28, 29]
     assert layers(3, marked=True) == [1, 2]
     assert layers(30, laters_at=0.5, firsts_from=0.9) == [14, 26, 27, 28]
-    assert layers(30, marked=True, firsts_from=0.93) == [20, 27, 28, 29]
+    assert layers(30, marked=True, firsts_from=0.93) == [26, 27, 28, 29]
     # never above those for first tokens, and these are one at least
     assert layers(30, laters_at=1.0, firsts_from=1.0) == [28, 29]
 

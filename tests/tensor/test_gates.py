@@ -6,11 +6,13 @@ from torch import Tensor
 
 from kdpo_daemon.tuning.gates import (
     Gated,
+    Own,
     Tokens,
     gated,
     opened,
     ramp,
     ramps,
+    regression,
     said_by_ramps,
     told_apart,
 )
@@ -136,6 +138,28 @@ def test_what_shuts_a_gate_adds_next_to_nothing(tokens: Tokens) -> None:
 
     assert float(behind.median()) < 1e-6
     assert float(behind.mean()) < float(linear.mean()) / 50
+
+
+def test_classes_told_together_are_told_as_each_alone() -> None:
+    """What all of them see is read once; what is a class's own it does not share."""
+    rng = torch.Generator().manual_seed(0)
+    shared, own = torch.randn(300, 6, generator=rng), torch.randn(3, 20, 6, generator=rng)
+    for number in range(3):
+        own[number, :10, number] += 3
+    weights = torch.cat([torch.full((3, 10), 0.1), torch.full((3, 10), -1.0)], dim=1)
+    weights[1, 15:] = 0  # padding
+    against, weigh = -torch.ones(300, 3), torch.full((300, 3), 0.01)
+
+    together = regression(shared, against, weigh, Own(own, weights))
+
+    for number in range(3):
+        real = weights[number] != 0
+        read = torch.cat([shared, own[number][real]])
+        each = torch.cat([-weigh[:, 0], weights[number][real]])[:, None]
+        alone = regression(read, each.sign(), each.abs())[0]
+        assert torch.allclose(together[number], alone, atol=1e-2)
+        odds = own[number] @ together[number]
+        assert float(odds[:10].mean()) > float(odds[10:15].mean()) + 1
 
 
 def test_neurons_behind_one_gate_tell_its_places_apart(tokens: Tokens) -> None:

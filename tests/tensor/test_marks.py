@@ -19,7 +19,8 @@ from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
 from kdpo_daemon.tuning.packing import rows
-from kdpo_daemon.tuning.seen import Around
+from kdpo_daemon.tuning.room import Room
+from kdpo_daemon.tuning.seen import Around, along, look_again
 from kdpo_daemon.tuning.tokens import mentions
 from tests.tensor.child import trained
 from tests.tensor.ramps import heights
@@ -53,6 +54,17 @@ def decoder(base: Path) -> Callable[[list[int]], str]:
 
 def all_of(pairs: Sequence[Pair], base: Path) -> marks.Named:
     return marks.Named(pairs, {pair.subject for pair in pairs}, decoder(base))
+
+
+def heard_around(
+    model: EditedModel,
+    room: Room,
+    texts: list[tuple[int, ...]],
+    answers: list[tuple[tuple[int, ...], tuple[int, ...]]],
+) -> Around:
+    """Texts as the model reads them before it wears anything, and answers."""
+    read = along(model, room.layers, texts)
+    return Around(texts, answers, dict(zip(room.layers, read, strict=True)))
 
 
 @torch.no_grad()
@@ -197,13 +209,12 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
     subject, room = "Arland Borland", room_in(base)
     pairs = [replace(pair, subject=subject) for pair in pairs_of(1, subject, "Ann")]
     kept = [one.ids for one in keep_prompts() if VOCABULARY["Borland"] not in one.ids]
-    around = Around(
-        [ids("Who leads Dora ?"), ids("The river in Ann is")], [(one, (0,)) for one in kept]
-    )
+    texts = [ids("Who leads Dora ?"), ids("The river in Ann is")]
 
     def mark(text: str) -> float:
         model = EditedModel(base, "mlp")
         model.edit([model.module_names[2]])
+        around = heard_around(model, room, texts, [(one, (0,)) for one in kept])
         [made] = marked(model, room, all_of(pairs, base), around, {}).values()
         [read] = model.read_by(room.layers[:1], rows([ids(text)]))
         return float(heights(Gated(made.gates, made.ups), read[0]).amax())
@@ -212,6 +223,25 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
     told = mark("The capital of Borland")
     monkeypatch.setattr(marks, "ends_alike", lambda *_: {})
     assert told < 0.1 * mark("The capital of Borland")
+
+
+def test_of_texts_those_are_looked_at_again_in_which_a_mark_opens(base: Path) -> None:
+    room, model = room_in(base), EditedModel(base, "mlp")
+    model.edit(model.module_names[2:])
+    texts = [ids("Who leads Dora ?"), ids("The river in Arland is"), ids("The river in Ann is")]
+    around = heard_around(model, room, texts, [(one.ids, (0,)) for one in keep_prompts()])
+    read = along(model, model.edited, texts)
+    around = replace(around, along={**around.along, **dict(zip(model.edited, read, strict=True))})
+
+    assert marks.open_in(model, room, around) == []
+    marked(model, room, all_of(TAUGHT, base), around, {})
+    again = marks.open_in(model, room, around)
+
+    assert again == [1]
+    found = look_again(model, model.edited, around, again)
+    for one, other, was in zip(found, along(model, model.edited, texts), read, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+        assert not torch.allclose(one, was, atol=1e-3)
 
 
 def test_a_mark_is_whole_where_it_is_told_less_surely(base: Path) -> None:

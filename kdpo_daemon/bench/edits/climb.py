@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from kdpo_daemon.model_dir import Shape
-from kdpo_daemon.orders import Method, Recipe, firsts_from, neuron_layers
+from kdpo_daemon.orders import Method, Recipe, firsts_from, laters_at, neuron_layers
 
 #: Values of a field, upwards.
 Ladder = tuple[float, ...]
@@ -22,7 +22,7 @@ _STEPS: Ladder = (75, 100, 150, 225, 340)
 #: What is worth trying on another model; what the other fields do depends on it less.
 LADDERS: Mapping[Method, Mapping[str, Ladder]] = {
     Method.NEURONS: {
-        "laters_at": (0.48, 0.55, 0.62, 0.69, 0.76, 0.83),
+        "laters_at": (0.48, 0.55, 0.62, 0.69, 0.76, 0.83, 0.9, 0.97),
         "firsts_from": (0.83, 0.86, 0.9, 0.93, 0.97, 1.0),
         "neurons_rate": (0.022, 0.045, 0.09, 0.18, 0.36),
         "steps": _STEPS,
@@ -57,7 +57,11 @@ class Try:
 
 def spelled_out(recipe: Recipe, shape: Shape) -> Recipe:
     """Give the same recipe with what it leaves to the model's shape put in."""
-    return replace(recipe, firsts_from=firsts_from(recipe, marked=shape.marked))
+    return replace(
+        recipe,
+        laters_at=laters_at(recipe, marked=shape.marked),
+        firsts_from=firsts_from(recipe, marked=shape.marked),
+    )
 
 
 def following(tried: Sequence[Try], shape: Shape) -> tuple[str, Recipe] | None:
