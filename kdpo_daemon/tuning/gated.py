@@ -223,13 +223,13 @@ def _fit(
     )
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, recipe.steps)
     rng, step, loss = random.Random(order.seed), 0, 0.0  # noqa: S311 - an order of prompts
-    lessons.look()  # since what was freed moves keys and values a little
+    lessons.look(at_all=False)  # since what was freed moves keys and values a little
     while step < recipe.steps and lessons.open:
         step += 1
         if marked and step % 2:
             model.openings[:] = [_LESS_OPEN] * len(columns)
         if step % REFRESH == 0:
-            lessons.look()
+            lessons.look(at_all=False)
         optimizer.zero_grad()
         loss = teach(lessons, lessons.draw(rng, pace.rows), pace.share(lessons))
         optimizer.step()
@@ -237,7 +237,7 @@ def _fit(
         on_step(state_of(step, loss, 0.0, lessons))
         model.openings[:] = [1.0] * len(columns)
         if not lessons.open:
-            lessons.look()
+            lessons.look(at_all=False)
     model.columns[:] = [one.detach() for one in columns]
     model.rows[0] = read.detach()
     lessons.look()

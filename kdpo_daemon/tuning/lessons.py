@@ -69,10 +69,11 @@ class Lessons:
         return self.passages.groups(chosen)
 
     @torch.no_grad()
-    def look(self) -> None:
-        """Note of every pair how it stands, with the model as it now is."""
-        self.passages.refresh()
-        for group in self.groups(range(len(self.pairs))):
+    def look(self, *, at_all: bool = True) -> None:
+        """Note how pairs stand with the model as it now is; if not at all, those that move."""
+        numbers = [i for i in range(len(self.pairs)) if at_all or i not in self._left]
+        self.passages.refresh(numbers)
+        for group in self.groups(numbers):
             self._heard(group)
 
     def loss(self, group: Sequence[int]) -> Tensor:

@@ -35,16 +35,16 @@ class Passages:
         self._model = model
         self._lower = list(lower) if lower else self._lowered()
         self._memory: list[Tensor] = [torch.empty(0)] * len(texts)
-        self.refresh()
+        self.refresh(range(len(texts)))
 
     def groups(self, chosen: Sequence[int]) -> list[list[int]]:
         """Micro-batches of some texts, by number."""
         found = batches([self.texts[i] for i in chosen], _TOKENS)
         return [[chosen[i] for i in group] for group in found]
 
-    def refresh(self) -> None:
-        """Look again at what leads to the ends, with the model as it now stands."""
-        for group in self.groups(range(len(self.texts))):
+    def refresh(self, numbers: Sequence[int]) -> None:
+        """Look again at what leads to some texts' ends, with the model as it now stands."""
+        for group in self.groups(numbers):
             batch = rows([self.texts[i] for i in group])
             memory = self._model.memory(batch, batch.spread([self._lower[i] for i in group]))
             for number, index in enumerate(group):

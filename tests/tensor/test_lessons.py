@@ -43,6 +43,26 @@ def test_the_loss_is_that_of_full_log_softmaxes_against_the_model_before(
     assert found == pytest.approx(float(wanted), rel=1e-4)
 
 
+def test_pairs_that_do_not_move_are_looked_at_when_all_are(tmp_path: Path) -> None:
+    model = EditedModel(save_tiny_model(tmp_path), "mlp.down_proj")
+    model.edit(model.module_names[1:])
+    pairs = [*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob")]
+    lessons = Lessons(model, pairs, RECIPE)
+    lessons.leave([0])
+    before = list(lessons.leads)
+    torch.manual_seed(1)
+    model.rows[:] = [0.3 * torch.randn(2, 48) for _ in model.rows]
+    model.columns[:] = [0.3 * torch.randn(32, 2) for _ in model.columns]
+
+    lessons.look(at_all=False)
+
+    same = [one == other for one, other in zip(lessons.leads, before, strict=True)]
+    assert same == [True, *[False] * (len(pairs) - 1)]
+    lessons.look()
+    assert lessons.leads[0] != before[0]
+    assert lessons.leads == pytest.approx(Lessons(model, pairs, RECIPE).leads, abs=1e-4)
+
+
 def test_a_shortlist_leaves_what_is_likely_as_it_is(tmp_path: Path) -> None:
     model = EditedModel(save_tiny_model(tmp_path), "mlp.down_proj")
     model.edit(model.module_names[1:])
