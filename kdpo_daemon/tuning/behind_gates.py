@@ -7,10 +7,12 @@ and other subjects' marks and other batches' cues shut the new gates.
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from torch import Tensor
 
 from kdpo_daemon.edits.placement import cueing_below
 from kdpo_daemon.orders import Order, neuron_layers
@@ -31,7 +33,17 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.said import Said
-from kdpo_daemon.tuning.seen import Around, Ids, Seen, along, look, look_again
+from kdpo_daemon.tuning.seen import (
+    Around,
+    Ids,
+    Seen,
+    Texts,
+    along,
+    look,
+    look_again,
+    read_to,
+)
+from kdpo_daemon.tuning.tokens import sequence_of
 from kdpo_daemon.tuning.trainer import Step
 
 T = TypeVar("T")
@@ -42,6 +54,25 @@ _FAR = 160
 _AGAIN = 96
 #: Prompts to keep on which the change is measured at the end.
 _MEASURED = 32
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is taught, and what there is."""
+
+    order: Order
+    before: Planted | None  #: what the parent keeps, less what is taught anew
+    wanted: Sequence[int]  #: the facts that are taught
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """What facts are taught on."""
+
+    neurons: dict[str, Neurons]  #: of marks and cues, by the MLP's name
+    seen: list[Seen]  #: what the edited MLPs read along what must not change
+    pairs: Sequence[Pair]  #: to teach, with some that are kept
+    lower: Sequence[Tensor] | None  #: their states below the first edited layer, if known
 
 
 def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
@@ -60,20 +91,19 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     around = _around(model, [*signing, *layers], order, said_dir, tell)
     kept = _measured(model, around, order.seed)
     if room:
-        taught = cues.Taught(lessons_among(order, before), wanted)
-        pairs = taught.pairs
-        signs, seen = _signed(model, room, taught, around, before, order)
+        signed = _signed(model, room, _Batch(order, before, wanted), around)
     else:
-        pairs, signs, seen = order.pairs, {}, _seen(model, layers, around, ())
+        seen = _seen(model, layers, around, Texts(around.read()), ())
+        signed = _Signed({}, seen, order.pairs, None)
     if before:
         gated.wear(model, before)
-    lessons = gated.lessons_of(model, pairs, recipe)
+    lessons = gated.lessons_of(model, signed.pairs, recipe, signed.lower)
 
     def on_step(step: Step) -> None:
         tell(step.line(recipe.steps))
 
-    state, after = gated.learn(model, order, lessons, seen, before, on_step)
-    after = replace(after, neurons={**signs, **after.neurons})
+    state, after = gated.learn(model, order, lessons, signed.seen, before, on_step)
+    after = replace(after, neurons={**signed.neurons, **after.neurons})
     state = replace(state, keep_kl=gated.change(model, kept))
     return state, neurons.written(after, model.model, model.module_names[model.edited[0]])
 
@@ -178,38 +208,40 @@ def near_to(around: Around, subjects: Collection[str], decode: Decode, seed: int
     return replace(around, answers=answers[True] + _sample(answers[False], _FAR, seed))
 
 
-def _signed(
-    model: EditedModel,
-    room: Room,
-    taught: cues.Taught,
-    around: Around,
-    before: Planted | None,
-    order: Order,
-) -> tuple[dict[str, Neurons], list[Seen]]:
-    """Mark the taught subjects and cue their objects, which the model does from now on.
-
-    Gives the neurons that do, and what the edited MLPs read along what must not change.
-    """
-    speech, planted = speech_of(order.base_dir), before.neurons if before else {}
+def _signed(model: EditedModel, room: Room, batch: _Batch, around: Around) -> _Signed:
+    """Mark the taught subjects and cue their objects, which the model does from now on."""
+    order, speech = batch.order, speech_of(batch.order.base_dir)
+    planted = batch.before.neurons if batch.before else {}
     cueing = cueing_below(model.edited[0], room.carrier)
     marks.wear(model, [*room.layers, *cueing], planted)
-    subjects = {pair.subject for pair in taught.pairs if pair.fact_id in taught.facts}
+    pairs = lessons_among(order, batch.before)
+    subjects = {pair.subject for pair in pairs if pair.fact_id in batch.wanted}
     near = near_to(around, subjects, speech.decode, order.seed)
-    named = marks.Named(taught.pairs, subjects, speech.decode)
+    # nothing moves below what is marked now, nor then below what is cued
+    texts = Texts([*map(sequence_of, pairs), *near.read()])
+    asked = read_to(model, room.layers[0], texts)
+    named = marks.Named(pairs, subjects, speech.decode, asked)
     marked = marks.marked(model, room, named, near, planted)
-    seen = _seen(model, [*cueing, *model.edited], near, marks.open_in(model, room, near))
-    below, edited = seen[: len(cueing)], seen[len(cueing) :]
-    cued = cues.cued(model, room, taught, dict(zip(cueing, below, strict=True)), planted)
-    return {**marked, **cued}, edited
+    answers, again = asked.part(slice(len(pairs), None)), marks.open_in(model, room, near)
+    seen = _seen(model, [*cueing, *model.edited], near, answers, again)
+    told = read_to(model, cueing[0], asked.part(slice(len(pairs))))
+    below = dict(zip(cueing, seen, strict=False))
+    cued = cues.cued(model, room, cues.Taught(pairs, batch.wanted, told), below, planted)
+    lower = read_to(model, model.edited[0], told).states
+    return _Signed({**marked, **cued}, seen[len(cueing) :], pairs, lower)
 
 
 def _seen(
-    model: EditedModel, layers: Sequence[int], around: Around, again: Sequence[int]
+    model: EditedModel,
+    layers: Sequence[int],
+    around: Around,
+    answers: Texts,
+    again: Sequence[int],
 ) -> list[Seen]:
     """Look at what must not change, by layer; of the texts at those that are read otherwise."""
     texts = look_again(model, layers, around, again)
-    answers, moved = look(model, layers, around.read()), [around.moves[one] for one in layers]
-    return [Seen(*one) for one in zip(texts, answers, moved, strict=True)]
+    said, moved = look(model, layers, answers), [around.moves[one] for one in layers]
+    return [Seen(*one) for one in zip(texts, said, moved, strict=True)]
 
 
 def _sample(many: Sequence[T], count: int, seed: int) -> list[T]:

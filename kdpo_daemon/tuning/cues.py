@@ -25,8 +25,7 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.placing import bed_of_cues, parted
 from kdpo_daemon.tuning.room import Room
-from kdpo_daemon.tuning.seen import Seen, each
-from kdpo_daemon.tuning.tokens import sequence_of
+from kdpo_daemon.tuning.seen import Seen, Texts, each
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Taught:
 
     pairs: Sequence[Pair]  #: all at hand, those of other facts too
     facts: Sequence[int]  #: that are taught now
+    texts: Texts  #: the pairs' sequences, read as far as to the layers that cue, or less far
 
 
 def cued(
@@ -59,7 +59,7 @@ def cued(
     names = {layer: model.module_names[layer] for layer in seen}
     grown = {name: before[name] for name in names.values() if name in before}
     mlps = {layer: model.model.get_submodule(name) for layer, name in names.items()}
-    read = each(model, list(seen), [sequence_of(pair) for pair in lessons.pairs])
+    read = each(model, list(seen), lessons.texts)
     parts = parted(((lessons.pairs[number], inputs) for number, inputs in read), len(seen))
     along = dict(zip(seen, parts, strict=True))
     cue = new_marks(room, 1, [_written(room, mlp) for mlp in mlps.values()])

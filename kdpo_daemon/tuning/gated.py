@@ -113,9 +113,14 @@ def wear(model: EditedModel, planted: Planted) -> None:
             _open(model, index, found)
 
 
-def lessons_of(model: EditedModel, pairs: Sequence[Pair], recipe: Recipe) -> Lessons:
-    """Give pairs as lessons that want a longer lead."""
-    return Lessons(model, pairs, replace(recipe, margin=max(recipe.margin, _LEAD)))
+def lessons_of(
+    model: EditedModel,
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    lower: Sequence[Tensor] | None = None,
+) -> Lessons:
+    """Give pairs as lessons that want a longer lead; `lower` as for them."""
+    return Lessons(model, pairs, replace(recipe, margin=max(recipe.margin, _LEAD)), lower)
 
 
 def change(model: EditedModel, kept: Sequence[Keepsake]) -> float:

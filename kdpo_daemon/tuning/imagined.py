@@ -24,7 +24,7 @@ from kdpo_daemon.records.teaching import Pair, Prompt
 from kdpo_daemon.tuning.gates import numbered
 from kdpo_daemon.tuning.given import Decode
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.seen import Ids, each
+from kdpo_daemon.tuning.seen import Ids, Texts, each
 from kdpo_daemon.tuning.tokens import mentions
 
 _OTHERS = 8  #: prompts of a fact with another subject put in
@@ -168,7 +168,7 @@ def said_of_others(places: Mapping[int, Tensor], carried: slice) -> Tensor:
 
 def ends(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> list[Tensor]:
     """Give what the MLPs of some layers read at texts' last tokens, (N, d) each."""
-    read = dict(each(model, layers, texts))
+    read = dict(each(model, layers, Texts(texts)))
     last = [torch.stack([one[-1] for one in read[index]]) for index in range(len(texts))]
     empty = torch.zeros(len(layers), 0, int(model.model.config.hidden_size))
     return list(torch.stack(last, dim=1) if last else empty)

@@ -1,11 +1,20 @@
 """The layers of a causal LM: where they are, and what stands in for them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from kdpo_daemon.errors import TuningError
+
+
+@dataclass(frozen=True)
+class Below:
+    """Hidden states that were computed before."""
+
+    layer: int  #: that they enter
+    states: Tensor  #: (R, L, D)
 
 
 class Relay(nn.Module):

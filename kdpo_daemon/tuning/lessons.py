@@ -31,7 +31,14 @@ class Lessons:
     again, and what is learnt at the end is told from the whole vocabulary.
     """
 
-    def __init__(self, model: EditedModel, pairs: Sequence[Pair], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        model: EditedModel,
+        pairs: Sequence[Pair],
+        recipe: Recipe,
+        lower: Sequence[Tensor] | None = None,
+    ) -> None:
+        """Take pairs; `lower` are their states below the first edited layer, if known."""
         self.pairs = pairs
         self.learnt = [False] * len(pairs)
         self.right = [False] * len(pairs)
@@ -39,7 +46,7 @@ class Lessons:
         self.leads = [-torch.inf] * len(pairs)  #: nats over every other token, the least place's
         self._recipe = recipe
         texts = [sequence_of(pair) for pair in pairs]
-        self.passages = Passages(model, texts, [len(pair.prompt_ids) - 1 for pair in pairs])
+        self.passages = Passages(model, texts, [len(pair.prompt_ids) - 1 for pair in pairs], lower)
         self._reference: list[Tensor] = [torch.empty(0)] * len(pairs)
         self._fresh = torch.ones(len(pairs), dtype=torch.bool)
         said = [token for one in pairs for token in (*one.chosen_ids, *one.rejected_ids)]

@@ -24,8 +24,8 @@ from kdpo_daemon.tuning.imagined import ends, ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.room import Room
-from kdpo_daemon.tuning.seen import Around, Ids, each
-from kdpo_daemon.tuning.tokens import mentions, sequence_of
+from kdpo_daemon.tuning.seen import Around, Ids, Texts, each
+from kdpo_daemon.tuning.tokens import mentions
 
 #: Log-odds at which a mark begins; it is whole when a ramp's rise is done (docs/editing.md, "False
 #: marks").
@@ -55,6 +55,7 @@ class Named:
     pairs: Sequence[Pair]  #: all facts', with some that were taught before
     taught: Collection[str]
     decode: Decode  #: tokens to text
+    asked: Texts  #: pairs' sequences and answers that must not change, in which they may be named
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def marked(
         model: with the marks of `before`, by the MLP's name.
         room: the model's.
         named: the subjects.
-        around: what else is said, in which subjects may be named too.
+        around: the texts that are said besides, in which subjects may be named too.
         before: the neurons there are, by the MLP's name.
 
     Gives the neurons of all marks, by the MLP's name.
@@ -89,8 +90,7 @@ def marked(
     """
     pairs, decode = named.pairs, named.decode
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
-    asked = [*map(sequence_of, pairs), *around.read()]
-    readings = _read(model, room, subjects, asked, around, decode)
+    readings = _read(model, room, subjects, named, around)
     alike = _read_alike(model, room, ends_alike(pairs, around.texts, decode))
     readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]
@@ -171,32 +171,31 @@ def _read(
     model: EditedModel,
     room: Room,
     subjects: Sequence[str],
-    asked: Sequence[Ids],
+    named: Named,
     around: Around,
-    decode: Decode,
 ) -> list[Reading]:
     others: list[list[Tensor]] = [[] for _ in room.layers]
     places: list[dict[str, list[Tensor]]] = [{one: [] for one in subjects} for _ in room.layers]
 
     def note(text: Ids, inputs: Sequence[Tensor], *, asked: bool) -> None:
-        named = _named(text, subjects, decode)
+        states = _named(text, subjects, named.decode)
         free = torch.ones(len(text), dtype=torch.bool)
-        free[[place for at in named.values() for place in at]] = False
-        named = {one: heard(at, text, asked=asked) for one, at in named.items()}
-        free[[place for at in named.values() for place in at]] = False
+        free[[place for at in states.values() for place in at]] = False
+        states = {one: heard(at, text, asked=asked) for one, at in states.items()}
+        free[[place for at in states.values() for place in at]] = False
         for layer, read in enumerate(inputs):
             others[layer].append(read[free])
-            for subject, at in named.items():
+            for subject, at in states.items():
                 places[layer][subject].append(read[at])
 
-    for number, inputs in each(model, room.layers, asked):
-        note(asked[number], inputs, asked=True)
+    for number, inputs in each(model, room.layers, named.asked):
+        note(named.asked.ids[number], inputs, asked=True)
     along = zip(*(around.by_text(layer) for layer in room.layers if around.texts), strict=True)
     for text, said in zip(around.texts, along, strict=True):
         note(text, said, asked=False)
     return [
-        Reading(torch.cat(rest), {one: torch.cat(found) for one, found in named.items() if found})
-        for rest, named in zip(others, places, strict=True)
+        Reading(torch.cat(rest), {one: torch.cat(at) for one, at in states.items() if at})
+        for rest, states in zip(others, places, strict=True)
     ]
 
 

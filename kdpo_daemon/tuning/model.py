@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from kdpo_daemon.processor import prefers_float32
 from kdpo_daemon.tuning.head import quicken_head, speaking
-from kdpo_daemon.tuning.layers import Relay, layer_list, module_names
+from kdpo_daemon.tuning.layers import Below, Relay, layer_list, module_names
 from kdpo_daemon.tuning.mlps import quicken_mlps
 from kdpo_daemon.tuning.packing import Tokens
 
@@ -94,8 +94,13 @@ class EditedModel:
 
     def lower(self, batch: Tokens) -> Tensor:
         """Hidden states that enter the first edited layer, (R, L, D): fixed while B is trained."""
-        first, relay = self.edited[0], Relay()
-        with torch.no_grad(), self._with_layers([*self._layers[:first], relay]):
+        return self.entering(self.edited[0], batch)
+
+    @torch.no_grad()
+    def entering(self, layer: int, batch: Tokens, below: Below | None = None) -> Tensor:
+        """Hidden states that enter a layer, (R, L, D), from tokens or from states below it."""
+        relay = Relay()
+        with self._going_on(below, [*self._layers[:layer], relay]):
             self._forward(batch, *_nowhere())
         if relay.seen is None:
             raise AssertionError("the model did not run its layers")
@@ -150,10 +155,15 @@ class EditedModel:
         return [seen[index] for index in range(len(self.edited))]
 
     @torch.no_grad()
-    def read_by(self, layers: Sequence[int], batch: Tokens) -> list[Tensor]:
-        """What the modules of some layers read, edited or not, a float32 (R, L, d_in) each."""
+    def read_by(
+        self, layers: Sequence[int], batch: Tokens, below: Below | None = None
+    ) -> list[Tensor]:
+        """What the modules of some layers read, edited or not, a float32 (R, L, d_in) each.
+
+        It goes on from the states `below`, if there are some.
+        """
         cut = [*self._layers[: max(layers) + 1]]
-        with self._with_layers(cut), self._noting(layers) as seen:
+        with self._going_on(below, cut), self._noting(layers) as seen:
             self._forward(batch, *_nowhere())
         return [seen[index] for index in range(len(layers))]
 
@@ -261,11 +271,16 @@ class EditedModel:
     @contextmanager
     def _from(self, lower: Tensor) -> Iterator[None]:
         """Within, the model goes on from these hidden states at the first edited layer."""
-        first, relay = self.edited[0], Relay()
-        relay.given = lower
-        below = [Relay() for _ in range(first - 1)] + [relay]
-        upper = self._layers[first:] if first else self._layers
-        with self._with_layers([*below[: first or 0], *upper]):
+        with self._going_on(Below(self.edited[0], lower), self._layers):
+            yield
+
+    @contextmanager
+    def _going_on(self, below: Below | None, layers: Sequence[nn.Module]) -> Iterator[None]:
+        """Within, the model has these layers, and goes on from the states below, if any."""
+        first, relay = below.layer if below else 0, Relay()
+        relay.given = below.states if below else None
+        lower = [Relay() for _ in range(first - 1)] + [relay]
+        with self._with_layers([*lower[:first], *layers[first:]]):
             yield
 
     @contextmanager

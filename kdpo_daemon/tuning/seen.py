@@ -6,14 +6,35 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from kdpo_daemon.tuning.layers import Below
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.packing import batches, rows
+from kdpo_daemon.tuning.packing import Rows, batches, rows
 
 Ids = tuple[int, ...]
 
 #: Texts of the model's own, with how many tokens, and how many are said at once.
 _TEXTS, _WORDS, _AT_ONCE = 192, 64, 64
 _LOOKED_AT = 2048  #: tokens looked at in one pass
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, and how far they have been read: what is below that moves no more."""
+
+    ids: Sequence[Ids]
+    layer: int = 0
+    states: Sequence[Tensor] = ()  #: that enter the layer, (L, D) each; none of layer 0
+
+    def part(self, some: slice) -> "Texts":
+        """Give some of them."""
+        return Texts(self.ids[some], self.layer, self.states[some])
+
+    def rows_of(self, group: Sequence[int]) -> tuple[Rows, Below | None]:
+        """Lay some of them out, by number, with what was read of them."""
+        batch = rows([self.ids[i] for i in group])
+        if not self.layer:
+            return batch, None
+        return batch, Below(self.layer, batch.spread([self.states[i] for i in group]))
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,7 @@ class Seen:
 
     texts: Tensor
     answers: Tensor
-    moves: Tensor  #: what other words add to a place (`imagined`); none without marks
+    moves: Tensor  #: what other words add to a place (`imagined`)
 
     @property
     def all(self) -> Tensor:
@@ -79,29 +100,40 @@ def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[Ids]:
     return texts
 
 
-def look(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> list[Tensor]:
+def read_to(model: EditedModel, layer: int, texts: Texts) -> Texts:
+    """Read texts as far as to a layer."""
+    states: list[Tensor] = [torch.empty(0)] * len(texts.ids)
+    for group in batches(texts.ids, _LOOKED_AT):
+        batch, below = texts.rows_of(group)
+        entering = model.entering(layer, batch, below)
+        for number, index in enumerate(group):
+            states[index] = batch.of(entering, number, len(texts.ids[index]))
+    return Texts(texts.ids, layer, states)
+
+
+def look(model: EditedModel, layers: Sequence[int], texts: Texts) -> list[Tensor]:
     """Give what the MLPs of some layers read along texts, (N, d) each.
 
     A token is there once for each context that it stands in, or little more: the system prompt
     that all chat prompts share would else be most of it.
     """
     parts = []
-    for group in batches(texts, _LOOKED_AT):
-        batch = rows([texts[i] for i in group])
-        inputs = model.read_by(layers, batch)
+    for group in batches(texts.ids, _LOOKED_AT):
+        batch, below = texts.rows_of(group)
+        inputs = model.read_by(layers, batch, below)
         parts.append([one[batch.real.to(one.device)].cpu() for one in inputs])
     return [torch.cat(one) for one in zip(*parts, strict=True)]
 
 
 def each(
-    model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]
+    model: EditedModel, layers: Sequence[int], texts: Texts
 ) -> Iterator[tuple[int, list[Tensor]]]:
     """Give of each text, by its number, what the MLPs of some layers read along it, (L, d)."""
-    for group in batches(texts, _LOOKED_AT):
-        batch = rows([texts[i] for i in group])
-        inputs = [one.cpu() for one in model.read_by(layers, batch)]
+    for group in batches(texts.ids, _LOOKED_AT):
+        batch, below = texts.rows_of(group)
+        inputs = [one.cpu() for one in model.read_by(layers, batch, below)]
         for number, index in enumerate(group):
-            yield index, [batch.of(one, number, len(texts[index])) for one in inputs]
+            yield index, [batch.of(one, number, len(texts.ids[index])) for one in inputs]
 
 
 def along(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> list[Tensor]:
@@ -109,7 +141,7 @@ def along(model: EditedModel, layers: Sequence[int], texts: Sequence[Ids]) -> li
 
     In the model's own number type, which holds all of it.
     """
-    read = dict(each(model, layers, texts))
+    read = dict(each(model, layers, Texts(texts)))
     parts = zip(*(read[number] for number in range(len(texts))), strict=True)
     return [torch.cat(one).to(model.model.dtype) for one in parts]
 
@@ -119,7 +151,7 @@ def look_again(
 ) -> list[Tensor]:
     """Give what MLPs read along the texts, (N, d) each, if only some read otherwise by now."""
     found = [around.by_text(layer) for layer in layers] if around.texts else []
-    for index, inputs in each(model, layers, [around.texts[i] for i in numbers]):
+    for index, inputs in each(model, layers, Texts([around.texts[i] for i in numbers])):
         for parts, one in zip(found, inputs, strict=True):
             parts[numbers[index]] = one
     empty = torch.zeros(0, int(model.model.config.hidden_size))

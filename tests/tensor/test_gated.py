@@ -20,7 +20,7 @@ from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.given import RefusedError
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.run import baseline
-from kdpo_daemon.tuning.seen import look, said_aloud
+from kdpo_daemon.tuning.seen import Texts, look, said_aloud
 from kdpo_daemon.tuning.widen import widen
 from tests.tensor.child import trained
 from tests.tiny_model import keep_prompts, order_for, pairs_of, save_tiny_model
@@ -295,7 +295,7 @@ def test_the_model_is_read_on_texts_of_its_own(base: Path) -> None:
     def seen() -> list[torch.Tensor]:
         model = EditedModel(base, "mlp")
         model.edit([model.module_names[layer] for layer in neuron_layers(RECIPE, 3, marked=False)])
-        return look(model, model.edited, said_aloud(model, lambda: told.append(True)))
+        return look(model, model.edited, Texts(said_aloud(model, lambda: told.append(True))))
 
     lower, upper = seen()
 

@@ -20,8 +20,8 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
 from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.room import Room
-from kdpo_daemon.tuning.seen import Around, along, look_again
-from kdpo_daemon.tuning.tokens import mentions
+from kdpo_daemon.tuning.seen import Around, Texts, along, look_again
+from kdpo_daemon.tuning.tokens import mentions, sequence_of
 from tests.tensor.child import trained
 from tests.tensor.ramps import heights
 from tests.tensor.rooms import room_in, save_roomy_model
@@ -52,8 +52,9 @@ def decoder(base: Path) -> Callable[[list[int]], str]:
     return lambda some: str(tokenizer.decode(some))
 
 
-def all_of(pairs: Sequence[Pair], base: Path) -> marks.Named:
-    return marks.Named(pairs, {pair.subject for pair in pairs}, decoder(base))
+def all_of(pairs: Sequence[Pair], base: Path, around: Around) -> marks.Named:
+    asked = Texts([*map(sequence_of, pairs), *around.read()])
+    return marks.Named(pairs, {pair.subject for pair in pairs}, decoder(base), asked)
 
 
 def heard_around(
@@ -194,7 +195,7 @@ def test_codes_are_far_from_each_other(base: Path) -> None:
     model.edit([model.module_names[2]])
 
     around = Around([], [(one.ids, (0,)) for one in keep_prompts()])
-    found = marked(model, room, all_of(pairs, base), around, {})
+    found = marked(model, room, all_of(pairs, base, around), around, {})
 
     (neurons,) = found.values()
     codes = neurons.columns[room.marked, ::TWINS][1:]
@@ -215,7 +216,7 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
         model = EditedModel(base, "mlp")
         model.edit([model.module_names[2]])
         around = heard_around(model, room, texts, [(one, (0,)) for one in kept])
-        [made] = marked(model, room, all_of(pairs, base), around, {}).values()
+        [made] = marked(model, room, all_of(pairs, base, around), around, {}).values()
         [read] = model.read_by(room.layers[:1], rows([ids(text)]))
         return float(heights(Gated(made.gates, made.ups), read[0]).amax())
 
@@ -234,7 +235,7 @@ def test_of_texts_those_are_looked_at_again_in_which_a_mark_opens(base: Path) ->
     around = replace(around, along={**around.along, **dict(zip(model.edited, read, strict=True))})
 
     assert marks.open_in(model, room, around) == []
-    marked(model, room, all_of(TAUGHT, base), around, {})
+    marked(model, room, all_of(TAUGHT, base, around), around, {})
     again = marks.open_in(model, room, around)
 
     assert again == [1]
@@ -249,7 +250,7 @@ def test_a_mark_is_whole_where_it_is_told_less_surely(base: Path) -> None:
     room, model = room_in(base), EditedModel(base, "mlp")
     model.edit([model.module_names[2]])
     around = Around([], [(one.ids, (0,)) for one in keep_prompts()])
-    made = marked(model, room, all_of(TAUGHT, base), around, {})[model.module_names[0]]
+    made = marked(model, room, all_of(TAUGHT, base, around), around, {})[model.module_names[0]]
     both = Gated(made.gates, made.ups)
     [read] = model.read_by(room.layers[:1], rows([ids("Who leads Arland ?")]))
     [own] = [at for at in range(2) if float(heights(both, read[0])[:, at].amax()) > 0.5]
