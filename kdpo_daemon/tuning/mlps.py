@@ -43,6 +43,6 @@ class _Narrow:
             gate, up, down = whole
             full = down.any(0).nonzero()
             count = int(full.max()) + 1 if len(full) else 0
-            self._weights = gate[:count], up[:count], down[:, :count].contiguous()
+            self._weights = gate[:count], up[:count], down[:, :count]
             self._versions = versions
         return self._weights
