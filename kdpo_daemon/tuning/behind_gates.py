@@ -166,7 +166,7 @@ def _wanted(
 def _around(
     model: EditedModel, layers: Sequence[int], order: Order, said_dir: Path, tell: Tell
 ) -> Around:
-    """Hear what the base says, so that drift does not add up over batches; it is bare."""
+    """Hear what the base says, so that drift does not add up; the model wears nothing yet."""
     tokens = max(order.recipe.keep_tokens, gated.KEEP_TOKENS)
     said, prompts = Said(said_dir, order.base_sha256, tokens), kept_prompts(order)
     texts = said.texts(model, lambda: tell({"said": True}))
