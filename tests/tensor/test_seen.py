@@ -1,6 +1,5 @@
 """Reading texts in parts: what was read of them goes on where it ended, on small models."""
 
-
 import pytest
 import torch
 
