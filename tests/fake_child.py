@@ -44,7 +44,7 @@ def kept(order: Order) -> dict[str, object]:
     """What the version says that it keeps where, in a model of thirty layers with marks."""
     ids = sorted({pair.fact_id for pair in order.pairs})
     twins = [[one for one in some for _ in range(TWINS)] for some in (ids[::2], ids[1::2])]
-    owners = dict(zip((20, 28, 29, 18, 19), ([0] * 8, *twins, *twins), strict=True))
+    owners = dict(zip((26, 28, 29, 24, 25), ([0] * 8, *twins, *twins), strict=True))
     neurons = {f"model.layers.{layer}.mlp": {"owners": some} for layer, some in owners.items()}
     return {"slots": [], "facts": ids, "neurons": neurons}
 
