@@ -15,6 +15,7 @@ from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import behind_gates, gated, marks, named, trainer
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
+from kdpo_daemon.tuning.imagined import ends
 from kdpo_daemon.tuning.marks import heard, marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
@@ -224,6 +225,19 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
     told = mark("The capital of Borland")
     monkeypatch.setattr(marks, "ends_alike", lambda *_: {})
     assert told < 0.1 * mark("The capital of Borland")
+
+
+def test_texts_that_end_alike_are_read_for_the_subject_whose_end_they_have(base: Path) -> None:
+    room, model = room_in(base), EditedModel(base, "mlp")
+    model.edit([model.module_names[2]])
+    first, second, other = (ids(text) for text in ("Who leads Ann ?", "Dora", "The river in"))
+
+    [read] = marks._read_alike(model, room, {"A": [first, second], "B": [], "C": [other]})
+
+    assert list(read) == ["A", "C"]
+    for subject, texts in (("A", [first, second]), ("C", [other])):
+        [alone] = ends(model, room.layers, texts)
+        assert torch.allclose(read[subject], alone, atol=1e-5)
 
 
 def test_of_texts_those_are_looked_at_again_in_which_a_mark_opens(base: Path) -> None:
