@@ -111,14 +111,13 @@ def regression(read: Tensor, signs: Tensor, weights: Tensor, own: Own | None = N
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = (weights * F.softplus(-signs * (read @ found.T))).sum()
-        loss = loss + _DECAY * found.square().sum()
+        wrong = weights * F.softplus(-signs * (read @ found.T))
+        loss: Tensor = wrong.sum() + _DECAY * found.square().sum()
         if own is not None:
             odds = torch.bmm(own.read, found[:, :, None])[:, :, 0]
             loss = loss + (own.weights.abs() * F.softplus(-own.weights.sign() * odds)).sum()
         torch.autograd.backward(loss)
-        detached: Tensor = loss.detach()
-        return detached
+        return loss.detach()
 
     solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
     return found.detach()
