@@ -13,6 +13,7 @@ from kdpo_daemon.bench.edits.plan import Work
 from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals.editor import Bench
 from kdpo_daemon.bench.edits.rivals.finetune import FromTheLastPlace, clamp
+from kdpo_daemon.bench.edits.rivals.layout import Ids
 from kdpo_daemon.bench.edits.rivals.lora import dpo_loss
 from kdpo_daemon.bench.edits.rivals.measure import perplexity
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
@@ -120,6 +121,32 @@ def test_forced_tokens_are_those_of_a_whole_softmax(model: Model) -> None:
             assert one.chosen_logprob == pytest.approx(float(row[token]), abs=1e-5)
             assert one.argmax_id == int(row.argmax())
             assert one.argmax_logprob == pytest.approx(float(row.max()), abs=1e-5)
+
+
+def test_what_chats_begin_with_is_read_once_and_nothing_is_scored_otherwise(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["The head of Arland is", "The head of river is Bob", "Who", "The river"]
+    lessons = [Lesson(ids(text), ids("Ann Eve")) for text in texts]
+    model._head = ids("The head")  # the small model's chats begin with nothing
+    read: list[int] = []
+    plain = model._read
+
+    def reading(head: Ids, copies: int) -> object:
+        read.append(copies)
+        return plain(head, copies)
+
+    monkeypatch.setattr(model, "_read", reading)
+
+    found = model.forced(lessons)
+
+    assert sum(read) == 2
+    for lesson, seen in zip(lessons, found, strict=True):
+        logits, _, tokens = model.target_logits([lesson])
+        logprobs = logits.log_softmax(1)
+        wanted = [float(row[token]) for row, token in zip(logprobs, tokens, strict=True)]
+        assert [one.chosen_logprob for one in seen] == pytest.approx(wanted, abs=1e-5)
+        assert [one.argmax_id for one in seen] == logprobs.argmax(1).tolist()
 
 
 def test_perplexity_is_that_of_all_tokens_but_the_first(model: Model) -> None:

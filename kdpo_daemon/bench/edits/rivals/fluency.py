@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from kdpo_daemon.bench.edits.rivals.model import Ids, Model, OnDone, padded_left
+from kdpo_daemon.bench.edits.rivals.layout import Ids, padded_left
+from kdpo_daemon.bench.edits.rivals.model import Model, OnDone
 from kdpo_daemon.records.adapters import Score
 from kdpo_daemon.records.teaching import Prompt
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from kdpo_daemon.bench.edits.plan import BaseResult, Plan, probes_of
 from kdpo_daemon.bench.edits.records import Question, Record
 from kdpo_daemon.bench.edits.rivals.fluency import fluency
-from kdpo_daemon.bench.edits.rivals.model import Ids, Lesson, Model
+from kdpo_daemon.bench.edits.rivals.layout import Ids
+from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
 from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, hit
 from kdpo_daemon.records.adapters import Score
 from kdpo_daemon.records.teaching import ForcedToken, Form, Probe, Prompt

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from kdpo_daemon.bench.edits.rivals.layout import Ids, padded_left, shared, within
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.model_dir import end_token_id
 from kdpo_daemon.records.teaching import ForcedToken, Form, Prompt
 
 _ANSWERS = 64  #: prompts answered at once
-_TOKENS = 2048  #: tokens with padding in one pass that is scored
 
-Ids = tuple[int, ...]
 #: Told how many of how many are done.
 OnDone = Callable[[int, int], None]
 
@@ -59,6 +58,8 @@ class Model:
                 subject=str(directory),
                 hint="name the directory of a chat model as --model",
             )
+        both = [self.ids(Prompt(Form.CHAT, text)) for text in ("a", "b")]
+        self._head = both[0][: shared(both)]  #: what all chat prompts begin with
 
     # ------------------------------------------------------------ words and ids
 
@@ -162,8 +163,13 @@ class Model:
 
     # ------------------------------------------------------------ scored answers
 
-    def target_logits(self, lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits that predict target tokens (P, V), their lesson (P,), and the tokens (P,)."""
+    def target_logits(
+        self, lessons: Sequence[Lesson], head: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits that predict target tokens (P, V), their lesson (P,), and the tokens (P,).
+
+        The first `head` tokens, which all begin with, are computed once.
+        """
         longest = max(len(one.text) for one in lessons)
         ids = torch.zeros(len(lessons), longest, dtype=torch.int64)
         mask = torch.zeros_like(ids)
@@ -171,14 +177,16 @@ class Model:
         for row, one in enumerate(lessons):
             ids[row, : len(one.text)] = torch.tensor(one.text)
             mask[row, : len(one.text)] = 1
-            first = len(one.prompt) - 1
+            first = len(one.prompt) - 1 - head
             at += [(row, first + place, token) for place, token in enumerate(one.target)]
         row_, place_, tokens = (one.to(self.device) for one in torch.tensor(at).unbind(1))
+        cache = self._read(lessons[0].prompt[:head], len(lessons)) if head else None
         with _picking(self.net.get_output_embeddings(), row_, place_):
             out = self.net(
-                input_ids=ids.to(self.device),
+                input_ids=ids[:, head:].to(self.device),
                 attention_mask=mask.to(self.device),
-                use_cache=False,
+                past_key_values=cache,
+                use_cache=cache is not None,
             )
         return out.logits[0].float(), row_, tokens
 
@@ -188,10 +196,9 @@ class Model:
     ) -> list[tuple[ForcedToken, ...]]:
         """Targets under teacher forcing: one record per target token (natural logarithms)."""
         found: list[list[ForcedToken]] = [[] for _ in lessons]
-        order = sorted(range(len(lessons)), key=lambda i: len(lessons[i].text))
         done = 0
-        for group in _within(order, [len(one.text) for one in lessons]):
-            logits, row, tokens = self.target_logits([lessons[i] for i in group])
+        for head, group in self._alike(lessons):
+            logits, row, tokens = self.target_logits([lessons[i] for i in group], head)
             logprobs = logits.log_softmax(1)
             best, argmax = logprobs.max(1)
             mine = logprobs.gather(1, tokens[:, None])[:, 0]
@@ -201,6 +208,17 @@ class Model:
             done += len(group)
             on_done(done, len(lessons))
         return [tuple(one) for one in found]
+
+    def _alike(self, lessons: Sequence[Lesson]) -> Iterator[tuple[int, list[int]]]:
+        """Group lessons by number, alike in length; those in chats share so many first tokens."""
+        order = sorted(range(len(lessons)), key=lambda i: len(lessons[i].text))
+        head = self._head
+        longer = [i for i in order if len(lessons[i].prompt) > len(head) > 0]
+        chats = {i for i in longer if lessons[i].prompt[: len(head)] == head}
+        for start, some in ((len(head), chats), (0, {*order} - chats)):
+            mine = [i for i in order if i in some]
+            for group in within(mine, [len(one.text) - start for one in lessons]):
+                yield start, group
 
     # ------------------------------------------------------------ parts
 
@@ -227,13 +245,6 @@ def _said(role: str, text: str) -> dict[str, str]:
     return {"role": role, "content": text}
 
 
-def shared(prompts: Sequence[Ids]) -> int:
-    """How many tokens all begin with alike; each keeps one at least to go on from."""
-    most = min(map(len, prompts)) - 1
-    first = prompts[0]
-    return next((i for i in range(most) if any(one[i] != first[i] for one in prompts)), most)
-
-
 def _groups(prompts: Sequence[Prompt], ids: Sequence[Ids]) -> Iterator[list[tuple[int, Ids]]]:
     """Number and ids of the prompts that are answered together.
 
@@ -245,30 +256,6 @@ def _groups(prompts: Sequence[Prompt], ids: Sequence[Ids]) -> Iterator[list[tupl
         mine.sort(key=lambda one: len(one[1]))
         for start in range(0, len(mine), _ANSWERS):
             yield mine[start : start + _ANSWERS]
-
-
-def padded_left(rests: Sequence[Ids], before: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids (N, L), and a mask (N, before + L) that sees all of what came before."""
-    longest = max(map(len, rests))
-    ids = torch.zeros(len(rests), longest, dtype=torch.int64)
-    mask = torch.zeros(len(rests), before + longest, dtype=torch.int64)
-    mask[:, :before] = 1
-    for row, rest in enumerate(rests):
-        ids[row, longest - len(rest) :] = torch.tensor(rest)
-        mask[row, before + longest - len(rest) :] = 1
-    return ids.to(device), mask.to(device)
-
-
-def _within(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Cut an order of growing lengths into groups of at most `_TOKENS` with padding."""
-    group: list[int] = []
-    for index in order:
-        if group and (len(group) + 1) * lengths[index] > _TOKENS:
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from peft import PeftModel
 
 from kdpo_daemon.app import clock
@@ -21,6 +22,7 @@ from kdpo_daemon.bench.edits.rivals.editor import Bench, Editor
 from kdpo_daemon.child import TunerPolicy
 from kdpo_daemon.edits.pairs import PlanPolicy, Tokens, kept, pair
 from kdpo_daemon.orders import Order, Recipe, read_order
+from kdpo_daemon.processor import prefers_float32
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import KeepPrompt, Pair, Prompt
 from kdpo_daemon.tuner import OrderRefusedError, Published, Tuner
@@ -120,7 +122,8 @@ class Product(Editor):
         """Give every taught phrasing against what the model says now; notes what is too long."""
         asked = [(one, prompt) for one in records for prompt in one.train]
         lessons = [self.model.lesson(prompt, one.new) for one, prompt in asked]
-        forced = self.model.forced(lessons)
+        with _as_served():
+            forced = self.model.forced(lessons)
         made = []
         for (record, prompt), lesson, seen in zip(asked, lessons, forced, strict=True):
             if len(lesson.target) - 1 > self._policy.max_object_tokens:
@@ -156,6 +159,11 @@ class Product(Editor):
 
     def _tell(self, step: Step) -> None:
         self.bench.tell(step.step, step.of)
+
+
+def _as_served() -> torch.autocast:
+    """Within, the model computes in what a server on this CPU would, for who need not compare."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=not prefers_float32())
 
 
 def fact_of(record: Record) -> Fact:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from kdpo_daemon.bench.edits.records import Record
-from kdpo_daemon.bench.edits.rivals.model import Ids, Lesson, Model, OnDone, shared
+from kdpo_daemon.bench.edits.rivals.layout import Ids, shared
+from kdpo_daemon.bench.edits.rivals.model import Lesson, Model, OnDone
 from kdpo_daemon.records.teaching import Form, Prompt
 
 _TEXTS = 32  #: read at once
