@@ -27,7 +27,7 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.seen import Ids, Texts, each
 from kdpo_daemon.tuning.tokens import mentions
 
-_OTHERS = 8  #: prompts of a fact with another subject put in
+_OTHERS = 4  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
 _SAME = 0.8  #: how alike codes are, from which on they are one subject's
 _HEARD = 0.1  #: share of a flag that is as good as none
