@@ -49,11 +49,11 @@ from kdpo_daemon.tuning.trainer import Step
 T = TypeVar("T")
 
 #: Answered prompts looked at of those that name no subject that is taught, with marks.
-_FAR = 64
+_FAR = 160
 #: Pairs looked at of facts that are kept already, with marks.
-_AGAIN = 32
+_AGAIN = 96
 #: Prompts to keep on which the change is measured at the end.
-_MEASURED = 16
+_MEASURED = 32
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ with other subjects put in, since marks say who is asked about and the gate need
 places move when the shipped relations are asked about in other words, which differs little from
 one question to the next.  What does not belong to it is imagined likewise: text as it reads once a
 subject was named, and what is said of a subject as if it were said of another.  What names a
-subject is told from texts that end as it does, too.
+subject is told from texts that end, or begin, as it does, too.
 """
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -27,12 +27,13 @@ from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.seen import Ids, Texts, each
 from kdpo_daemon.tuning.tokens import mentions
 
-_OTHERS = 4  #: prompts of a fact with another subject put in
+_OTHERS = 8  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
 _SAME = 0.8  #: how alike codes are, from which on they are one subject's
 _HEARD = 0.1  #: share of a flag that is as good as none
 _ALIKE = 4  #: texts that end as a subject does
 _BEFORE = 12  #: tokens of ordinary text before that end
+_NAMES = 32  #: other words put where a text begins with a subject
 
 
 def imagine(
@@ -97,6 +98,34 @@ def ends_alike(
             one for one in tried if not any(name in decode([*one]) for name in words)
         ]
     return found
+
+
+def begun_alike(pairs: Sequence[Pair], vocabulary: int, decode: Decode) -> dict[str, list[Ids]]:
+    """Give texts that begin as prompts do that begin with subjects of one token, but for those.
+
+    Such a subject is read at the token after it (`marks.heard`): told from no other "'s" its mark
+    opens at any country's.  The other words are tokens of chance that look like names.
+    """
+    after: dict[str, set[int]] = {}
+    for pair in pairs:
+        if len(pair.prompt_ids) > 1 and 0 in mentions(pair.prompt_ids, pair.subject, decode):
+            after.setdefault(pair.subject, set()).add(pair.prompt_ids[1])
+    names = _names(vocabulary, {pair.subject for pair in pairs}, decode) if after else []
+    return {
+        subject: [(name, second) for second in sorted(seconds) for name in names]
+        for subject, seconds in after.items()
+    }
+
+
+def _names(vocabulary: int, subjects: Collection[str], decode: Decode) -> list[int]:
+    """Tokens that look like names, and are no subject's."""
+    rng = random.Random(0)  # noqa: S311 - a choice of words, not a secret
+
+    def like(token: int) -> bool:
+        word = decode([token])
+        return len(word) > 3 and word.isalpha() and word.istitle() and word not in subjects
+
+    return list(islice(filter(like, rng.sample(range(vocabulary), vocabulary)), _NAMES))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.codes import new_marks
 from kdpo_daemon.tuning.gates import Tokens, opening, ramps, said_by_ramps
 from kdpo_daemon.tuning.given import Decode
-from kdpo_daemon.tuning.imagined import ends, ends_alike
+from kdpo_daemon.tuning.imagined import begun_alike, ends, ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.room import Room
@@ -44,7 +44,7 @@ class Reading:
 
     others: Tensor  #: (N, d) tokens that are no subject's last
     places: dict[str, Tensor]  #: (P, d) of each subject
-    #: (P, d) where a text ends as each subject does, and names none
+    #: (P, d) where a text ends, or begins, as each subject does, and names none
     alike: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -56,6 +56,11 @@ class Named:
     taught: Collection[str]
     decode: Decode  #: tokens to text
     asked: Texts  #: pairs' sequences and answers that must not change, in which they may be named
+
+    @property
+    def mine(self) -> list[Pair]:
+        """The pairs about subjects that are taught now."""
+        return [pair for pair in self.pairs if pair.subject in self.taught]
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,10 @@ def marked(
     pairs, decode = named.pairs, named.decode
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
     readings = _read(model, room, subjects, named, around)
-    alike = _read_alike(model, room, ends_alike(pairs, around.texts, decode))
+    texts = ends_alike(pairs, around.texts, decode)
+    begun = begun_alike(named.mine, int(model.model.config.vocab_size), decode)
+    texts |= {one: [*texts.get(one, []), *more] for one, more in begun.items()}
+    alike = _read_alike(model, room, texts)
     readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}

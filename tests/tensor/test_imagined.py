@@ -8,6 +8,7 @@ import torch
 from kdpo_daemon.records.teaching import Form, Pair, Prompt
 from kdpo_daemon.tuning.imagined import (
     asked_of_others,
+    begun_alike,
     ends,
     ends_alike,
     in_passing,
@@ -75,6 +76,43 @@ def test_texts_end_as_subjects_of_several_words_do() -> None:
     assert found["Ar Bo Cypria"] == []  # what it ends in is another subject
     assert found["Arland and"] == [(*text, 8) for text in ((0,) * 12, (1, 0)) * 2]
     assert ends_alike(pairs, [], decode) == {one.subject: [] for one in pairs}
+
+
+def test_texts_begin_as_prompts_that_begin_with_a_subject_of_one_token() -> None:
+    words = [
+        "Arland",
+        "'s",
+        " is",
+        "Kenya",
+        " Kenya",
+        "Oslo",
+        "oslo",
+        "Ann",
+        "Bo1a",
+        "Who",
+        " land",
+    ]
+
+    def said(ids: list[int]) -> str:
+        return "".join(words[i] for i in ids)
+
+    def asked(subject: str, *prompt: int) -> Pair:
+        return replace(pair(1, subject), prompt_ids=prompt)
+
+    pairs = [
+        asked("Arland", 0, 1, 2),
+        asked("Arland", 0, 2),
+        asked("Arland", 9, 0, 1),  # not at the beginning
+        asked("Kenya land", 3, 10, 2),  # two tokens
+        asked("Ann", 7),  # nothing after it
+    ]
+
+    found = begun_alike(pairs, len(words), said)
+
+    assert {subject: set(texts) for subject, texts in found.items()} == {
+        "Arland": {(name, second) for name in (3, 5) for second in (1, 2)}
+    }
+    assert begun_alike(pairs[2:], len(words), said) == {}
 
 
 def test_a_move_is_what_one_phrasing_differs_from_another_by(tmp_path: Path) -> None:

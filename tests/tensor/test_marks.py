@@ -227,6 +227,29 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
     assert told < 0.1 * mark("The capital of Borland")
 
 
+def test_a_mark_is_not_written_where_a_text_begins_with_another_word(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No text at hand but the prompt has the token at which its subject is marked."""
+    room = room_in(base)
+    pairs = [replace(pairs_of(1, "Arland", "Ann")[0], prompt_ids=ids("Arland river is"))]
+    kept = [one.ids for one in keep_prompts() if VOCABULARY["river"] not in one.ids]
+    texts = [ids("Who leads Dora ?"), ids("The head in Ann is")]
+
+    def mark(word: str) -> float:
+        model = EditedModel(base, "mlp")
+        model.edit([model.module_names[2]])
+        around = heard_around(model, room, texts, [(one, (0,)) for one in kept])
+        [made] = marked(model, room, all_of(pairs, base, around), around, {}).values()
+        [read] = model.read_by(room.layers[:1], rows([ids(f"{word} river")]))
+        return float(heights(Gated(made.gates, made.ups), read[0])[1].amax())
+
+    assert mark("Arland") > 0.5
+    told = mark("Eve")  # too short to be among the words that are put there
+    monkeypatch.setattr(marks, "begun_alike", lambda *_: {})
+    assert told < 0.1 * mark("Eve")
+
+
 def test_texts_that_end_alike_are_read_for_the_subject_whose_end_they_have(base: Path) -> None:
     room, model = room_in(base), EditedModel(base, "mlp")
     model.edit([model.module_names[2]])
