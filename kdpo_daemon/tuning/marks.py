@@ -96,9 +96,9 @@ def marked(
     pairs, decode = named.pairs, named.decode
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
     readings = _read(model, room, subjects, named, around)
+    # subjects of several words, and of one token
     texts = ends_alike(pairs, around.texts, decode)
-    begun = begun_alike(named.mine, int(model.model.config.vocab_size), decode)
-    texts |= {one: [*texts.get(one, []), *more] for one, more in begun.items()}
+    texts |= begun_alike(named.mine, int(model.model.config.vocab_size), decode)
     alike = _read_alike(model, room, texts)
     readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]
