@@ -100,7 +100,7 @@ def ends_alike(
     return found
 
 
-def begun_alike(pairs: Sequence[Pair], vocabulary: int, decode: Decode) -> dict[str, list[Ids]]:
+def begins_alike(pairs: Sequence[Pair], vocabulary: int, decode: Decode) -> dict[str, list[Ids]]:
     """Give texts that begin as prompts do that begin with subjects of one token, but for those.
 
     Such a subject is read at the token after it (`marks.heard`): told from no other "'s" its mark

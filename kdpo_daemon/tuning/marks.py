@@ -20,7 +20,7 @@ from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.codes import new_marks
 from kdpo_daemon.tuning.gates import Tokens, opening, ramps, said_by_ramps
 from kdpo_daemon.tuning.given import Decode
-from kdpo_daemon.tuning.imagined import begun_alike, ends, ends_alike
+from kdpo_daemon.tuning.imagined import begins_alike, ends, ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
 from kdpo_daemon.tuning.room import Room
@@ -98,7 +98,7 @@ def marked(
     readings = _read(model, room, subjects, named, around)
     # subjects of several words, and of one token
     texts = ends_alike(pairs, around.texts, decode)
-    texts |= begun_alike(named.mine, int(model.model.config.vocab_size), decode)
+    texts |= begins_alike(named.mine, int(model.model.config.vocab_size), decode)
     alike = _read_alike(model, room, texts)
     readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]

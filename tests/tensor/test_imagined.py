@@ -8,7 +8,7 @@ import torch
 from kdpo_daemon.records.teaching import Form, Pair, Prompt
 from kdpo_daemon.tuning.imagined import (
     asked_of_others,
-    begun_alike,
+    begins_alike,
     ends,
     ends_alike,
     in_passing,
@@ -107,12 +107,12 @@ def test_texts_begin_as_prompts_that_begin_with_a_subject_of_one_token() -> None
         asked("Ann", 7),  # nothing after it
     ]
 
-    found = begun_alike(pairs, len(words), said)
+    found = begins_alike(pairs, len(words), said)
 
     assert {subject: set(texts) for subject, texts in found.items()} == {
         "Arland": {(name, second) for name in (3, 5) for second in (1, 2)}
     }
-    assert begun_alike(pairs[2:], len(words), said) == {}
+    assert begins_alike(pairs[2:], len(words), said) == {}
 
 
 def test_a_move_is_what_one_phrasing_differs_from_another_by(tmp_path: Path) -> None:

@@ -69,6 +69,22 @@ def heard_around(
     return Around(texts, answers, dict(zip(room.layers, read, strict=True)))
 
 
+def opened_along(
+    base: Path,
+    pairs: Sequence[Pair],
+    kept: Sequence[tuple[int, ...]],
+    texts: list[tuple[int, ...]],
+    text: str,
+) -> torch.Tensor:
+    """How high the ramps rise along a text that pairs' subjects are given as marks, (L, n)."""
+    room, model = room_in(base), EditedModel(base, "mlp")
+    model.edit([model.module_names[2]])
+    around = heard_around(model, room, texts, [(one, (0,)) for one in kept])
+    [made] = marked(model, room, all_of(pairs, base, around), around, {}).values()
+    [read] = model.read_by(room.layers[:1], rows([ids(text)]))
+    return heights(Gated(made.gates, made.ups), read[0])
+
+
 @torch.no_grad()
 def carried(base: Path, adapter: Path | None, text: str) -> torch.Tensor:
     """The mark that the last token of a text has, (block,); the flag is first."""
@@ -208,18 +224,13 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No text at hand has the last word of the subject but where the subject is named."""
-    subject, room = "Arland Borland", room_in(base)
+    subject = "Arland Borland"
     pairs = [replace(pair, subject=subject) for pair in pairs_of(1, subject, "Ann")]
     kept = [one.ids for one in keep_prompts() if VOCABULARY["Borland"] not in one.ids]
     texts = [ids("Who leads Dora ?"), ids("The river in Ann is")]
 
     def mark(text: str) -> float:
-        model = EditedModel(base, "mlp")
-        model.edit([model.module_names[2]])
-        around = heard_around(model, room, texts, [(one, (0,)) for one in kept])
-        [made] = marked(model, room, all_of(pairs, base, around), around, {}).values()
-        [read] = model.read_by(room.layers[:1], rows([ids(text)]))
-        return float(heights(Gated(made.gates, made.ups), read[0]).amax())
+        return float(opened_along(base, pairs, kept, texts, text).amax())
 
     assert mark(f"The river in {subject}") > 0.5
     told = mark("The capital of Borland")
@@ -231,22 +242,16 @@ def test_a_mark_is_not_written_where_a_text_begins_with_another_word(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No text at hand but the prompt has the token at which its subject is marked."""
-    room = room_in(base)
     pairs = [replace(pairs_of(1, "Arland", "Ann")[0], prompt_ids=ids("Arland river is"))]
     kept = [one.ids for one in keep_prompts() if VOCABULARY["river"] not in one.ids]
     texts = [ids("Who leads Dora ?"), ids("The head in Ann is")]
 
     def mark(word: str) -> float:
-        model = EditedModel(base, "mlp")
-        model.edit([model.module_names[2]])
-        around = heard_around(model, room, texts, [(one, (0,)) for one in kept])
-        [made] = marked(model, room, all_of(pairs, base, around), around, {}).values()
-        [read] = model.read_by(room.layers[:1], rows([ids(f"{word} river")]))
-        return float(heights(Gated(made.gates, made.ups), read[0])[1].amax())
+        return float(opened_along(base, pairs, kept, texts, f"{word} river")[1].amax())
 
     assert mark("Arland") > 0.5
     told = mark("Eve")  # too short to be among the words that are put there
-    monkeypatch.setattr(marks, "begun_alike", lambda *_: {})
+    monkeypatch.setattr(marks, "begins_alike", lambda *_: {})
     assert told < 0.1 * mark("Eve")
 
 
