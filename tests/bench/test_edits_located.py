@@ -11,6 +11,7 @@ from kdpo_daemon.bench.edits.rivals.editor import Bench, load_weights
 from kdpo_daemon.bench.edits.rivals.located import AlphaEdit, Memit, Rome, wanted
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
 from kdpo_daemon.bench.edits.rivals.spots import (
+    Changed,
     Spot,
     adding,
     last_of,
@@ -134,6 +135,25 @@ def test_a_change_is_added_at_the_spot_alone(model: Model) -> None:
 
     torch.testing.assert_close(seen[0][:, 3], before[0] + change)
     torch.testing.assert_close(seen[0][:, 2], before[1])
+
+
+def test_a_change_is_heard_as_in_whole_texts_where_beginnings_are_read_once(model: Model) -> None:
+    linear = model.module(0.4, "mlp.down_proj")
+    model._head = ids("The head")  # the small model's chats begin with nothing
+    asked = (("The head of Arland is", 3), ("Who leads Borland ?", 2), ("The head of river", 3))
+    spots = [Spot(Lesson(ids(text), ids("Ann Eve")), place) for text, place in asked]
+    change = torch.linspace(-1, 1, 32)
+
+    logprobs, spot, targets = Changed(model, linear, spots).logprobs(change)
+
+    for number, one in enumerate(spots):
+        with adding(linear, change, [one]):
+            logits, _, tokens = model.target_logits([one.lesson])
+        mine = spot == number
+        torch.testing.assert_close(logprobs[mine], logits.log_softmax(1), rtol=1e-4, atol=1e-5)
+        assert targets[mine].tolist() == tokens.tolist()
+        plain, _, _ = model.target_logits([one.lesson])
+        assert not torch.allclose(logits, plain, atol=1e-3)
 
 
 def test_the_second_moment_is_that_of_what_differs_between_texts(model: Model) -> None:

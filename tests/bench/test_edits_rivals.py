@@ -11,12 +11,12 @@ import torch
 
 from kdpo_daemon.bench.edits.plan import Work
 from kdpo_daemon.bench.edits.records import Record
-from kdpo_daemon.bench.edits.rivals.editor import Bench
+from kdpo_daemon.bench.edits.rivals.editor import Bench, cross_entropy, target_logprobs
 from kdpo_daemon.bench.edits.rivals.finetune import FromTheLastPlace, clamp
 from kdpo_daemon.bench.edits.rivals.layout import Ids
 from kdpo_daemon.bench.edits.rivals.lora import dpo_loss
 from kdpo_daemon.bench.edits.rivals.measure import perplexity
-from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
+from kdpo_daemon.bench.edits.rivals.model import Begun, Lesson, Model
 from kdpo_daemon.bench.edits.rivals.product import prompts_of
 from kdpo_daemon.bench.edits.rivals.released import add_again, margin
 from kdpo_daemon.bench.edits.rivals.work import run
@@ -129,24 +129,41 @@ def test_what_chats_begin_with_is_read_once_and_nothing_is_scored_otherwise(
     texts = ["The head of Arland is", "The head of river is Bob", "Who", "The river"]
     lessons = [Lesson(ids(text), ids("Ann Eve")) for text in texts]
     model._head = ids("The head")  # the small model's chats begin with nothing
-    read: list[int] = []
-    plain = model._read
+    read: list[Ids] = []
+    plain = model.begun
 
-    def reading(head: Ids, copies: int) -> object:
-        read.append(copies)
-        return plain(head, copies)
+    def reading(head: Ids) -> Begun:
+        read.append(head)
+        return plain(head)
 
-    monkeypatch.setattr(model, "_read", reading)
+    monkeypatch.setattr(model, "begun", reading)
 
     found = model.forced(lessons)
 
-    assert sum(read) == 2
+    assert read == [model._head]
     for lesson, seen in zip(lessons, found, strict=True):
         logits, _, tokens = model.target_logits([lesson])
         logprobs = logits.log_softmax(1)
         wanted = [float(row[token]) for row, token in zip(logprobs, tokens, strict=True)]
         assert [one.chosen_logprob for one in seen] == pytest.approx(wanted, abs=1e-5)
         assert [one.argmax_id for one in seen] == logprobs.argmax(1).tolist()
+
+
+def test_lessons_of_all_lengths_have_the_loss_that_each_has_alone(model: Model) -> None:
+    texts = ["Who", "The head of Arland is", "The river", "The head of river is Bob"]
+    lessons = [Lesson(ids(text), ids("Ann Eve")) for text in texts]
+
+    values, row = target_logprobs(model, lessons)
+
+    alone = []
+    for lesson in lessons:
+        logits, _, tokens = model.target_logits([lesson])
+        logprobs = logits.log_softmax(1).gather(1, tokens[:, None])[:, 0]
+        alone.append(logprobs)
+    for number, logprobs in enumerate(alone):
+        torch.testing.assert_close(values[row == number], logprobs)
+    loss = cross_entropy(model, lessons)
+    torch.testing.assert_close(loss, -torch.stack([one.mean() for one in alone]).mean())
 
 
 def test_perplexity_is_that_of_all_tokens_but_the_first(model: Model) -> None:

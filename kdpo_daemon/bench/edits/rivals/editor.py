@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdpo_daemon.bench.edits.plan import Plan
 from kdpo_daemon.bench.edits.records import Record
+from kdpo_daemon.bench.edits.rivals.layout import within
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
 from kdpo_daemon.records.teaching import Prompt
 
@@ -66,9 +67,22 @@ def lessons_of(model: Model, records: Sequence[Record]) -> list[Lesson]:
 
 def cross_entropy(model: Model, lessons: Sequence[Lesson]) -> Tensor:
     """-log p of the target tokens, their mean for each lesson, and of those the mean, ()."""
-    logits, row, tokens = model.target_logits(lessons)
-    losses = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
-    return per_lesson_mean(losses, row, len(lessons)).mean()
+    logprobs, row = target_logprobs(model, lessons)
+    return per_lesson_mean(-logprobs, row, len(lessons)).mean()
+
+
+def target_logprobs(model: Model, lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor]:
+    """log p of target tokens, nats (P,), and the lesson of each (P,); in the order of passes.
+
+    Lessons that are alike in length are passed together: chats are thrice as long as completions.
+    """
+    lengths = [len(one.text) for one in lessons]
+    values, rows = [], []
+    for group in within(sorted(range(len(lessons)), key=lengths.__getitem__), lengths):
+        logits, row, tokens = model.target_logits([lessons[i] for i in group])
+        values.append(logits.log_softmax(1).gather(1, tokens[:, None])[:, 0])
+        rows.append(torch.tensor(group, device=row.device)[row])
+    return torch.cat(values), torch.cat(rows)
 
 
 def per_lesson(values: Tensor, row: Tensor, count: int) -> Tensor:

@@ -26,7 +26,7 @@ from kdpo_daemon.bench.edits.rivals.editor import (
 )
 from kdpo_daemon.bench.edits.rivals.finetune import step
 from kdpo_daemon.bench.edits.rivals.model import Model, layer_at
-from kdpo_daemon.bench.edits.rivals.spots import Located, adding, located, read, second_moments
+from kdpo_daemon.bench.edits.rivals.spots import Changed, Located, located, read, second_moments
 from kdpo_daemon.bench.edits.settings import AlphaEditSettings, MemitSettings, RomeSettings
 
 
@@ -198,25 +198,24 @@ def wanted(
     the first term a mean over tokens and taught phrasings.  d is held within `clamp` lengths of
     the state s (O,), to which it adds.
     """
-    spots = [*fact.taught, fact.essence]
+    model_then = Changed(model, module, [*fact.taught, fact.essence])
     change = torch.zeros_like(state, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=values.rate)
     size = float(state.norm())
     before: Tensor | None = None
-    with adding(module, change, spots):
-        for _ in range(values.steps):
-            logits, row, tokens = model.target_logits([one.lesson for one in spots])
-            logprobs = logits.log_softmax(1)
-            *_, essence = logprobs
-            before = essence.detach() if before is None else before
-            said = logprobs[:-1].gather(1, tokens[:-1, None])[:, 0]
-            loss = -per_lesson_mean(said, row[:-1], len(fact.taught)).mean()
-            loss = loss + values.kl * (essence.exp() * (essence - before)).sum()
-            loss = loss + values.decay * change.norm() / size**2
-            if float(loss.detach()) < values.stop:
-                break
-            step(optimizer, loss)
-            hold(change, values.clamp * size)
+    for _ in range(values.steps):
+        logprobs, spot, tokens = model_then.logprobs(change)
+        taught = spot < len(fact.taught)
+        essence = logprobs[~taught][0]
+        before = essence.detach() if before is None else before
+        said = logprobs[taught].gather(1, tokens[taught, None])[:, 0]
+        loss = -per_lesson_mean(said, spot[taught], len(fact.taught)).mean()
+        loss = loss + values.kl * (essence.exp() * (essence - before)).sum()
+        loss = loss + values.decay * change.norm() / size**2
+        if float(loss.detach()) < values.stop:
+            break
+        step(optimizer, loss)
+        hold(change, values.clamp * size)
     return change.detach()
 
 

@@ -28,6 +28,7 @@ from kdpo_daemon.bench.edits.rivals.editor import (
     per_lesson,
     save_weights,
     shuffled,
+    target_logprobs,
 )
 from kdpo_daemon.bench.edits.rivals.finetune import step
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
@@ -131,8 +132,7 @@ class LoraDpo(Lora):
         if not known:
             return torch.zeros(())
         both = [*(one for one, _ in known), *(said.lesson for _, said in known)]
-        logits, row, tokens = self.model.target_logits(both)
-        mine = logits.log_softmax(1).gather(1, tokens[:, None])[:, 0]
+        mine, row = target_logprobs(self.model, both)
         policy = per_lesson(mine, row, len(both))
         chosen, rejected = policy[: len(known)], policy[len(known) :]
         reference = policy.new_tensor([said.chosen - said.rejected for _, said in known])

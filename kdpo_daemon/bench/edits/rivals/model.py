@@ -5,6 +5,7 @@ It knows neither facts nor rivals.  Shapes: N sequences, L places, P target toke
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ class Lesson:
     def text(self) -> Ids:
         """What the model reads; the last target token predicts nothing."""
         return self.prompt + self.target[:-1]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What texts begin with, read: how many tokens, and their keys and values."""
+
+    length: int
+    memory: Any
 
 
 class Model:
@@ -119,7 +128,7 @@ class Model:
         What all begin with, a chat template's head above all, is computed once.
         """
         alike = shared(prompts)
-        cache = self._read(prompts[0][:alike], len(prompts))
+        cache = self._again(self.begun(prompts[0][:alike]), len(prompts))
         ids, mask = padded_left([one[alike:] for one in prompts], alike, self.device)
         said: list[list[int]] = [[] for _ in prompts]
         alive = torch.arange(len(prompts), device=self.device)
@@ -152,24 +161,32 @@ class Model:
                 said[index].append(token)
         return torch.tensor(going, device=self.device)
 
-    def _read(self, ids: Ids, copies: int) -> Any:
-        """Keys and values of a beginning, for `copies` rows."""
+    @torch.no_grad()
+    def begun(self, ids: Ids) -> Begun:
+        """Read what texts begin with; true as long as the weights stay as they are."""
         cache = DynamicCache(config=self.net.config)
         if ids:
             at = torch.tensor([ids], device=self.device)
             self.net(input_ids=at, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return Begun(len(ids), cache)
+
+    def _again(self, begun: Begun, copies: int) -> Any:
+        """Keys and values of a beginning for so many rows, which may be added to."""
+        cache = deepcopy(begun.memory)
+        if begun.length:
             cache.batch_repeat_interleave(copies)
         return cache
 
     # ------------------------------------------------------------ scored answers
 
     def target_logits(
-        self, lessons: Sequence[Lesson], head: int = 0
+        self, lessons: Sequence[Lesson], begun: Begun | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits that predict target tokens (P, V), their lesson (P,), and the tokens (P,).
 
-        The first `head` tokens, which all begin with, are computed once.
+        What all texts begin with is not computed again if it is given as `begun`.
         """
+        head = begun.length if begun else 0
         longest = max(len(one.text) for one in lessons)
         ids = torch.zeros(len(lessons), longest, dtype=torch.int64)
         mask = torch.zeros_like(ids)
@@ -180,7 +197,7 @@ class Model:
             first = len(one.prompt) - 1 - head
             at += [(row, first + place, token) for place, token in enumerate(one.target)]
         row_, place_, tokens = (one.to(self.device) for one in torch.tensor(at).unbind(1))
-        cache = self._read(lessons[0].prompt[:head], len(lessons)) if head else None
+        cache = self._again(begun, len(lessons)) if begun else None
         with _picking(self.net.get_output_embeddings(), row_, place_):
             out = self.net(
                 input_ids=ids[:, head:].to(self.device),
@@ -197,8 +214,8 @@ class Model:
         """Targets under teacher forcing: one record per target token (natural logarithms)."""
         found: list[list[ForcedToken]] = [[] for _ in lessons]
         done = 0
-        for head, group in self._alike(lessons):
-            logits, row, tokens = self.target_logits([lessons[i] for i in group], head)
+        for begun, group in self.alike(lessons):
+            logits, row, tokens = self.target_logits([lessons[i] for i in group], begun)
             logprobs = logits.log_softmax(1)
             best, argmax = logprobs.max(1)
             mine = logprobs.gather(1, tokens[:, None])[:, 0]
@@ -209,16 +226,19 @@ class Model:
             on_done(done, len(lessons))
         return [tuple(one) for one in found]
 
-    def _alike(self, lessons: Sequence[Lesson]) -> Iterator[tuple[int, list[int]]]:
-        """Group lessons by number, alike in length; those in chats share so many first tokens."""
+    def alike(self, lessons: Sequence[Lesson]) -> Iterator[tuple[Begun | None, list[int]]]:
+        """Group lessons by number, alike in length; with those in chats, how all chats begin."""
         order = sorted(range(len(lessons)), key=lambda i: len(lessons[i].text))
         head = self._head
         longer = [i for i in order if len(lessons[i].prompt) > len(head) > 0]
-        chats = {i for i in longer if lessons[i].prompt[: len(head)] == head}
-        for start, some in ((len(head), chats), (0, {*order} - chats)):
-            mine = [i for i in order if i in some]
-            for group in within(mine, [len(one.text) - start for one in lessons]):
-                yield start, group
+        chats = [i for i in longer if lessons[i].prompt[: len(head)] == head]
+        if chats:
+            begun = self.begun(head)
+            for group in within(chats, [len(one.text) - len(head) for one in lessons]):
+                yield begun, group
+        rest = [i for i in order if i not in set(chats)]
+        for group in within(rest, [len(one.text) for one in lessons]):
+            yield None, group
 
     # ------------------------------------------------------------ parts
 

@@ -7,6 +7,7 @@ I and O the widths of a linear module's input and output.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals.layout import Ids, shared
-from kdpo_daemon.bench.edits.rivals.model import Lesson, Model, OnDone
+from kdpo_daemon.bench.edits.rivals.model import Begun, Lesson, Model, OnDone
 from kdpo_daemon.records.teaching import Form, Prompt
 
 _TEXTS = 32  #: read at once
@@ -91,10 +92,45 @@ def read(
     return torch.cat(keys), torch.cat(states)
 
 
+@dataclass(frozen=True)
+class Changed:
+    """A model with a change (O,) added to what leaves a module, at the place of each spot.
+
+    Spots are passed by form and length, and what chats begin with is read once.
+    """
+
+    model: Model
+    module: nn.Module
+    spots: Sequence[Spot]
+
+    @cached_property
+    def _passes(self) -> list[tuple[Begun | None, list[int]]]:
+        return list(self.model.alike([one.lesson for one in self.spots]))
+
+    def logprobs(self, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p where targets are predicted (P, V), the spot of each (P,), targets (P,)."""
+        found = []
+        for begun, numbers in self._passes:
+            group = [self.spots[i] for i in numbers]
+            with adding(self.module, change, group, begun.length if begun else 0):
+                logits, row, tokens = self.model.target_logits(
+                    [one.lesson for one in group], begun
+                )
+            spot = torch.tensor(numbers, device=row.device)[row]
+            found.append((logits.log_softmax(1), spot, tokens))
+        logprobs, spots, targets = zip(*found, strict=True)
+        return torch.cat(logprobs), torch.cat(spots), torch.cat(targets)
+
+
 @contextmanager
-def adding(module: nn.Module, change: Tensor, spots: Sequence[Spot]) -> Iterator[None]:
-    """Add a change (O,) to what leaves a module at the place of each row's spot."""
-    rows, places = torch.arange(len(spots)), torch.tensor([one.place for one in spots])
+def adding(
+    module: nn.Module, change: Tensor, spots: Sequence[Spot], before: int = 0
+) -> Iterator[None]:
+    """Add a change (O,) to what leaves a module at the place of each row's spot.
+
+    The first `before` places of all texts are not among what leaves it.
+    """
+    rows, places = torch.arange(len(spots)), torch.tensor([one.place - before for one in spots])
 
     def add(_: nn.Module, __: object, out: Tensor) -> Tensor:
         values = change.expand(len(spots), -1)
