@@ -25,15 +25,16 @@ from kdpo_daemon.tuning.gates import numbered
 from kdpo_daemon.tuning.given import Decode
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.seen import Ids, Texts, each
-from kdpo_daemon.tuning.tokens import mentions
+from kdpo_daemon.tuning.tokens import mentions, told
 
 _OTHERS = 8  #: prompts of a fact with another subject put in
 _EVERY = 2  #: so many tokens of text are one that is read as if a subject had been named
 _SAME = 0.8  #: how alike codes are, from which on they are one subject's
 _HEARD = 0.1  #: share of a flag that is as good as none
-_ALIKE = 4  #: texts that end as a subject does
+_ALIKE, _NAMED = 4, 12  #: texts that end as a subject does, alone and after another name
 _BEFORE = 12  #: tokens of ordinary text before that end
 _NAMES = 32  #: other words put where a text begins with a subject
+_KNOWN = 512  #: names that are put before a subject's end, by chance
 
 
 def imagine(
@@ -79,20 +80,24 @@ def asked_of_others(
 
 
 def ends_alike(
-    pairs: Sequence[Pair], texts: Sequence[Ids], decode: Decode
+    pairs: Sequence[Pair], texts: Sequence[Ids], vocabulary: int, decode: Decode
 ) -> dict[str, list[Ids]]:
     """Give texts that end as subjects of several words do, without naming them.
 
     A subject is read at its last token: "Runaway Sunday" is told from all other text and yet not
-    from "on Sunday" if no text at hand has that word.
+    from "on Sunday" if no text at hand has that word, and "Alcoa Theatre" not from "Drum Theatre"
+    if none has it after another name.
     """
     found: dict[str, list[Ids]] = {}
     words = _words(pairs, decode)
+    names = _names(vocabulary, words, decode, _KNOWN, " ") if texts else []
+    rng = random.Random(0)  # noqa: S311 - a choice of words, not a secret
     for number, (subject, said) in enumerate(words.items()):
         tails = _tails(said, decode) if texts else []
+        others = [[name] for name in rng.sample(names, min(_NAMED, len(names)))]
         tried = [
-            (*texts[(number + turn) % len(texts)][:_BEFORE], *tails[turn % len(tails)])
-            for turn in range(_ALIKE if tails else 0)
+            (*texts[(number + turn) % len(texts)][:_BEFORE], *name, *tails[turn % len(tails)])
+            for turn, name in enumerate([[]] * _ALIKE + others if tails else [])
         ]
         found[subject] = [
             one for one in tried if not any(name in decode([*one]) for name in words)
@@ -110,22 +115,27 @@ def begins_alike(pairs: Sequence[Pair], vocabulary: int, decode: Decode) -> dict
     for pair in pairs:
         if len(pair.prompt_ids) > 1 and 0 in mentions(pair.prompt_ids, pair.subject, decode):
             after.setdefault(pair.subject, set()).add(pair.prompt_ids[1])
-    names = _names(vocabulary, {pair.subject for pair in pairs}, decode) if after else []
+    known = {pair.subject for pair in pairs}
+    names = _names(vocabulary, known, decode, _NAMES) if after else []
     return {
         subject: [(name, second) for second in sorted(seconds) for name in names]
         for subject, seconds in after.items()
     }
 
 
-def _names(vocabulary: int, subjects: Collection[str], decode: Decode) -> list[int]:
-    """Tokens that look like names, and are no subject's."""
+def _names(
+    vocabulary: int, subjects: Collection[str], decode: Decode, count: int, space: str = ""
+) -> list[int]:
+    """Tokens that look like names, with that space before them, and are no subject's."""
     rng = random.Random(0)  # noqa: S311 - a choice of words, not a secret
 
     def like(token: int) -> bool:
-        word = decode([token])
-        return len(word) > 3 and word.isalpha() and word.istitle() and word not in subjects
+        said = decode([token])
+        word = said.removeprefix(space)
+        whole = said == space + word and len(word) > 3
+        return whole and word.isalpha() and word.istitle() and word not in subjects
 
-    return list(islice(filter(like, rng.sample(range(vocabulary), vocabulary)), _NAMES))
+    return list(islice(filter(like, rng.sample(range(vocabulary), vocabulary)), count))
 
 
 @dataclass(frozen=True)
@@ -223,8 +233,8 @@ def _words(pairs: Sequence[Pair], decode: Decode) -> dict[str, Ids]:
 def _tails(said: Ids, decode: Decode) -> list[Ids]:
     """What is left of several words without the first one, the first two and so on."""
     whole = decode(list(said))
-    starts = [at for at in range(1, len(said)) if whole[len(decode(list(said[:at]))) :][:1] == " "]
-    return [said[at:] for at in starts]
+    lengths = told(said, decode)[:-1]
+    return [said[at:] for at, length in enumerate(lengths, 1) if whole[length:].startswith(" ")]
 
 
 def _spans(pair: Pair, decode: Decode) -> list[tuple[int, int]]:

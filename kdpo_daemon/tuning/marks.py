@@ -97,8 +97,9 @@ def marked(
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
     readings = _read(model, room, subjects, named, around)
     # subjects of several words, and of one token
-    texts = ends_alike(pairs, around.texts, decode)
-    texts |= begins_alike(named.mine, int(model.model.config.vocab_size), decode)
+    vocabulary = int(model.model.config.vocab_size)
+    texts = ends_alike(pairs, around.texts, vocabulary, decode)
+    texts |= begins_alike(named.mine, vocabulary, decode)
     alike = _read_alike(model, room, texts)
     readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
     names = [model.module_names[layer] for layer in room.layers]

@@ -71,9 +71,24 @@ def mentions(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str
     ends = [one.end() for one in found or re.finditer(re.escape(subject), text)]
     if not ends:
         return []
-    told = [len(decode(list(ids[: i + 1]))) for i in range(len(ids))]
-    places = [next((i for i, length in enumerate(told) if length >= end), None) for end in ends]
+    lengths = told(ids, decode)
+    places = [next((i for i, length in enumerate(lengths) if length >= end), None) for end in ends]
     return [one for one in dict.fromkeys(places) if one is not None]
+
+
+def told(ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[int]:
+    """How many characters of a text are told by its first token, its first two and so on.
+
+    One that is cut between tokens, as rare letters are, is told by the last of them.
+    """
+    text = decode(list(ids))
+    # what is cut is told as a replacement character
+    return [_alike(text, decode(list(ids[: i + 1]))) for i in range(len(ids))]
+
+
+def _alike(text: str, part: str) -> int:
+    pairs = zip(text, part, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(text), len(part)))
 
 
 def states(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]) -> bool:

@@ -70,12 +70,31 @@ def test_texts_end_as_subjects_of_several_words_do() -> None:
     ]
     texts = [(0,) * 20, (1, 0)]
 
-    found = ends_alike(pairs, texts, decode)
+    found = ends_alike(pairs, texts, 0, decode)
 
     assert found["Cypria"] == []  # one word
     assert found["Ar Bo Cypria"] == []  # what it ends in is another subject
     assert found["Arland and"] == [(*text, 8) for text in ((0,) * 12, (1, 0)) * 2]
-    assert ends_alike(pairs, [], decode) == {one.subject: [] for one in pairs}
+    assert ends_alike(pairs, [], 0, decode) == {one.subject: [] for one in pairs}
+
+
+def test_some_of_them_have_another_name_before_their_end() -> None:
+    words = ["We", " met", " Alcoa", " Theatre", " Drum", "Drum", " Oslo", " oslo", " Bo1a", " in"]
+
+    def said(ids: list[int]) -> str:
+        return "".join(words[i] for i in ids)
+
+    asked = [replace(pair(1, "Alcoa Theatre"), prompt_ids=(0, 1, 2, 3, 9))]
+
+    found = ends_alike(asked, [(0, 1)], len(words), said)["Alcoa Theatre"]
+
+    plain, others = found[:4], found[4:]
+    assert plain == [(0, 1, 3)] * 4
+    assert {said([*one]) for one in others} == {
+        "We met Drum Theatre",
+        "We met Oslo Theatre",
+        "We met Theatre Theatre",
+    }
 
 
 def test_texts_begin_as_prompts_that_begin_with_a_subject_of_one_token() -> None:

@@ -1,7 +1,7 @@
 import torch
 
 from kdpo_daemon.records.teaching import Form, Pair
-from kdpo_daemon.tuning.tokens import sequence_of, states, targets
+from kdpo_daemon.tuning.tokens import mentions, sequence_of, states, targets, told
 
 END = 0  # also the padding: masks must not care
 
@@ -71,3 +71,18 @@ def test_a_prompt_states_its_subject_within_tokens_too() -> None:
 def test_a_prompt_without_the_subject_does_not_state_it() -> None:
     assert not states([0, 1, 2], "New Zealand", decode)
     assert not states([0, 1, 2], "", decode)
+
+
+def of_bytes(ids: list[int]) -> str:
+    """Tokens that are bytes, of which a rare letter takes two or more."""
+    return bytes(ids).decode("utf-8", errors="replace")
+
+
+def test_a_letter_that_is_cut_between_tokens_is_told_by_the_last_of_them() -> None:
+    assert told(list("aėb語".encode()), of_bytes) == [1, 1, 2, 3, 3, 3, 4]
+
+
+def test_a_subject_is_named_where_its_last_letter_is_whole() -> None:
+    ids = list("of Trebaitė is, Trebaitė".encode())
+
+    assert mentions(ids, "Trebaitė", of_bytes) == [11, len(ids) - 1]
