@@ -16,10 +16,11 @@ from torch import Tensor
 
 from kdpo_daemon.edits.placement import cueing_below
 from kdpo_daemon.orders import Order, neuron_layers
-from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.records.teaching import Form, Pair, Prompt
 from kdpo_daemon.tuning import cues, gated, marks, neurons
 from kdpo_daemon.tuning.answers import Keepsake, heard
 from kdpo_daemon.tuning.checkpoint import Weights
+from kdpo_daemon.tuning.deep import pairs_after_text
 from kdpo_daemon.tuning.given import (
     Decode,
     RefusedError,
@@ -71,8 +72,9 @@ class _Signed:
 
     neurons: dict[str, Neurons]  #: of marks and cues, by the MLP's name
     seen: list[Seen]  #: what the edited MLPs read along what must not change
-    pairs: Sequence[Pair]  #: to teach, with some that are kept
+    pairs: Sequence[Pair]  #: to teach, with some that are kept; then those after other text
     lower: Sequence[Tensor] | None  #: their states below the first edited layer, if known
+    deep: int = 0  #: how many are after other text, which gates are told from and no step draws
 
 
 def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
@@ -98,6 +100,8 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, signed.pairs, recipe, signed.lower)
+    count = len(signed.pairs)
+    lessons.leave(range(count - signed.deep, count))
 
     def on_step(step: Step) -> None:
         tell(step.line(recipe.steps))
@@ -217,18 +221,21 @@ def _signed(model: EditedModel, room: Room, batch: _Batch, around: Around) -> _S
     pairs = lessons_among(order, batch.before)
     subjects = {pair.subject for pair in pairs if pair.fact_id in batch.wanted}
     near = near_to(around, subjects, speech.decode, order.seed)
+    begins = speech.ask(Prompt(Form.COMPLETION, ""))
+    mine = [pair for pair in pairs if pair.fact_id in batch.wanted]
+    every = [*pairs, *pairs_after_text(mine, near.texts, begins)]
     # nothing moves below what is marked now, nor then below what is cued
-    texts = Texts([*map(sequence_of, pairs), *near.read()])
+    texts = Texts([*map(sequence_of, every), *near.read()])
     asked = read_to(model, room.layers[0], texts)
-    named = marks.Named(pairs, subjects, speech.decode, asked)
+    named = marks.Named(pairs, subjects, speech.decode, begins, asked)
     marked = marks.marked(model, room, named, near, planted)
-    answers, again = asked.part(slice(len(pairs), None)), marks.open_in(model, room, near)
+    answers, again = asked.part(slice(len(every), None)), marks.open_in(model, room, near)
     seen = _seen(model, [*cueing, *model.edited], near, answers, again)
-    told = read_to(model, cueing[0], asked.part(slice(len(pairs))))
+    told = read_to(model, cueing[0], asked.part(slice(len(every))))
     below = dict(zip(cueing, seen, strict=False))
-    cued = cues.cued(model, room, cues.Taught(pairs, batch.wanted, told), below, planted)
+    cued = cues.cued(model, room, cues.Taught(every, batch.wanted, told), below, planted)
     lower = read_to(model, model.edited[0], told).states
-    return _Signed({**marked, **cued}, seen[len(cueing) :], pairs, lower)
+    return _Signed({**marked, **cued}, seen[len(cueing) :], every, lower, len(every) - len(pairs))
 
 
 def _seen(

@@ -12,7 +12,7 @@ subject is told from texts that end, or begin, as it does, too.
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -86,11 +86,13 @@ def ends_alike(
 
     A subject is read at its last token: "Runaway Sunday" is told from all other text and yet not
     from "on Sunday" if no text at hand has that word, and "Alcoa Theatre" not from "Drum Theatre"
-    if none has it after another name.
+    if none has it after another name.  One that ends in a number is told from other numbers: "HD
+    177808" from "HD 177809".
     """
     found: dict[str, list[Ids]] = {}
     words = _words(pairs, decode)
     names = _names(vocabulary, words, decode, _KNOWN, " ") if texts else []
+    digits = _digits(vocabulary, decode) if texts else {}
     rng = random.Random(0)  # noqa: S311 - a choice of words, not a secret
     for number, (subject, said) in enumerate(words.items()):
         tails = _tails(said, decode) if texts else []
@@ -99,10 +101,38 @@ def ends_alike(
             (*texts[(number + turn) % len(texts)][:_BEFORE], *name, *tails[turn % len(tails)])
             for turn, name in enumerate([[]] * _ALIKE + others if tails else [])
         ]
+        tried += [
+            (*texts[(number + turn) % len(texts)][:_BEFORE], *other)
+            for turn, other in enumerate(_renumbered(said, digits, rng) if texts else [])
+        ]
         found[subject] = [
             one for one in tried if not any(name in decode([*one]) for name in words)
         ]
     return found
+
+
+def _renumbered(said: Ids, digits: Mapping[int, list[int]], rng: random.Random) -> list[Ids]:
+    """Give a subject that ends in a number with others in its place: its last token, or all."""
+    last = list(takewhile(digits.__contains__, reversed(said)))
+    if not last:
+        return []
+
+    def other(token: int) -> int:
+        return rng.choice([one for one in digits[token] if one != token] or [token])
+
+    rest = said[: len(said) - len(last)]
+    every = [(*rest, *map(other, reversed(last))) for _ in range(_ALIKE)]
+    return [(*said[:-1], other(said[-1])) for _ in range(_ALIKE)] + every
+
+
+def _digits(vocabulary: int, decode: Decode) -> dict[int, list[int]]:
+    """Give the tokens that are numbers, each with those that are as long."""
+    words = {token: decode([token]) for token in range(vocabulary)}
+    alike: dict[int, list[int]] = {}
+    for token, word in words.items():
+        if word.isdecimal():
+            alike.setdefault(len(word), []).append(token)
+    return {token: some for some in alike.values() for token in some}
 
 
 def begins_alike(pairs: Sequence[Pair], vocabulary: int, decode: Decode) -> dict[str, list[Ids]]:

@@ -56,8 +56,8 @@ class Lessons:
             self._remember(group)
 
     def leave(self, numbers: Collection[int]) -> None:
-        """Draw some pairs no more: what says them does not move."""
-        self._left = frozenset(numbers)
+        """Draw some more pairs no more: what says them does not move, or is told of others."""
+        self._left |= frozenset(numbers)
 
     @property
     def open(self) -> list[int]:

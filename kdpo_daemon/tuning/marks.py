@@ -18,6 +18,7 @@ from kdpo_daemon.edits.placement import SHARED, TWINS, dealt
 from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.codes import new_marks
+from kdpo_daemon.tuning.deep import named_after_text
 from kdpo_daemon.tuning.gates import Tokens, opening, ramps, said_by_ramps
 from kdpo_daemon.tuning.given import Decode
 from kdpo_daemon.tuning.imagined import begins_alike, ends, ends_alike
@@ -55,6 +56,7 @@ class Named:
     pairs: Sequence[Pair]  #: all facts', with some that were taught before
     taught: Collection[str]
     decode: Decode  #: tokens to text
+    begins: Ids  #: what every completion begins with
     asked: Texts  #: pairs' sequences and answers that must not change, in which they may be named
 
     @property
@@ -100,8 +102,12 @@ def marked(
     vocabulary = int(model.model.config.vocab_size)
     texts = ends_alike(pairs, around.texts, vocabulary, decode)
     texts |= begins_alike(named.mine, vocabulary, decode)
-    alike = _read_alike(model, room, texts)
-    readings = [replace(one, alike=read) for one, read in zip(readings, alike, strict=True)]
+    alike = _read_ends(model, room, texts)
+    deep = _read_ends(
+        model, room, named_after_text(named.mine, around.texts, named.begins, decode)
+    )
+    both = zip(readings, alike, deep, strict=True)
+    readings = [Reading(one.others, joined(one.places, far), like) for one, like, far in both]
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}
     wanted = [one for one in subjects if one in named.taught]
@@ -208,7 +214,7 @@ def _read(
     ]
 
 
-def _read_alike(
+def _read_ends(
     model: EditedModel, room: Room, texts: Mapping[str, Sequence[Ids]]
 ) -> list[dict[str, Tensor]]:
     """What each layer reads at the last tokens of some texts, (P, d) by subject."""
@@ -216,6 +222,14 @@ def _read_alike(
     counts = [len(some) for some in texts.values()]
     each_layer = [zip(texts, torch.split(one, counts), strict=True) for one in read]
     return [{subject: some for subject, some in one if len(some)} for one in each_layer]
+
+
+def joined(some: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add more places, (P, d), to some subjects' ones."""
+    return {
+        one: torch.cat([places, more[one]]) if one in more else places
+        for one, places in some.items()
+    }
 
 
 def open_in(model: EditedModel, room: Room, around: Around) -> list[int]:

@@ -97,6 +97,25 @@ def test_some_of_them_have_another_name_before_their_end() -> None:
     }
 
 
+def test_a_subject_that_ends_in_a_number_is_told_from_other_numbers() -> None:
+    words = ["We", " met", " HD", " ", "1", "7", "8", "77", " in", " HD17"]
+
+    def said(ids: list[int]) -> str:
+        return "".join(words[i] for i in ids)
+
+    asked = [replace(pair(1, "HD 17"), prompt_ids=(0, 1, 2, 3, 4, 5, 8))]
+
+    found = [said([*one]) for one in ends_alike(asked, [(0, 1)], len(words), said)["HD 17"]]
+
+    numbered = [one for one in found if " HD" in one]
+    assert numbered
+    assert all(
+        one.startswith("We met HD ") and len(one) == len("We met HD 17") for one in numbered
+    )
+    assert {one[-1] for one in numbered} <= {"1", "8"}  # digits, never two at once, never its own
+    assert {one[-2] for one in numbered} >= {"1"} and len({one[-2] for one in numbered}) > 1
+
+
 def test_texts_begin_as_prompts_that_begin_with_a_subject_of_one_token() -> None:
     words = [
         "Arland",

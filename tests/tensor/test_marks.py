@@ -55,7 +55,7 @@ def decoder(base: Path) -> Callable[[list[int]], str]:
 
 def all_of(pairs: Sequence[Pair], base: Path, around: Around) -> marks.Named:
     asked = Texts([*map(sequence_of, pairs), *around.read()])
-    return marks.Named(pairs, {pair.subject for pair in pairs}, decoder(base), asked)
+    return marks.Named(pairs, {pair.subject for pair in pairs}, decoder(base), (), asked)
 
 
 def heard_around(
@@ -260,7 +260,7 @@ def test_texts_that_end_alike_are_read_for_the_subject_whose_end_they_have(base:
     model.edit([model.module_names[2]])
     first, second, other = (ids(text) for text in ("Who leads Ann ?", "Dora", "The river in"))
 
-    [read] = marks._read_alike(model, room, {"A": [first, second], "B": [], "C": [other]})
+    [read] = marks._read_ends(model, room, {"A": [first, second], "B": [], "C": [other]})
 
     assert list(read) == ["A", "C"]
     for subject, texts in (("A", [first, second]), ("C", [other])):
