@@ -233,7 +233,10 @@ def _signed(model: EditedModel, room: Room, batch: _Batch, around: Around) -> _S
     seen = _seen(model, [*cueing, *model.edited], near, answers, again)
     told = read_to(model, cueing[0], asked.part(slice(len(every))))
     below = dict(zip(cueing, seen, strict=False))
-    cued = cues.cued(model, room, cues.Taught(every, batch.wanted, told), below, planted)
+    # a cue opens at all of its places, and so would open in any text if some were deep in one
+    cued = cues.cued(
+        model, room, cues.Taught(pairs, batch.wanted, told.part(slice(len(pairs)))), below, planted
+    )
     lower = read_to(model, model.edited[0], told).states
     return _Signed({**marked, **cued}, seen[len(cueing) :], every, lower, len(every) - len(pairs))
 
