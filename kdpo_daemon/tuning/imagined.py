@@ -80,30 +80,39 @@ def asked_of_others(
 
 
 def ends_alike(
-    pairs: Sequence[Pair], texts: Sequence[Ids], vocabulary: int, decode: Decode
+    pairs: Sequence[Pair],
+    subjects: Collection[str],
+    texts: Sequence[Ids],
+    vocabulary: int,
+    decode: Decode,
 ) -> dict[str, list[Ids]]:
-    """Give texts that end as subjects of several words do, without naming them.
+    """Give texts that end as some subjects of several words do, and name none of any pair.
 
     A subject is read at its last token: "Runaway Sunday" is told from all other text and yet not
     from "on Sunday" if no text at hand has that word, and "Alcoa Theatre" not from "Drum Theatre"
     if none has it after another name.  One that ends in a number is told from other numbers: "HD
     177808" from "HD 177809".
     """
-    found: dict[str, list[Ids]] = {}
+    if not texts:
+        return {}
     words = _words(pairs, decode)
-    names = _names(vocabulary, words, decode, _KNOWN, " ") if texts else []
-    digits = _digits(vocabulary, decode) if texts else {}
+    mine = {subject: said for subject, said in words.items() if subject in subjects}
+    names = _names(vocabulary, words, decode, _KNOWN, " ")
+    digits = _digits(vocabulary, decode) if any(one[-1].isdecimal() for one in mine) else {}
     rng = random.Random(0)  # noqa: S311 - a choice of words, not a secret
-    for number, (subject, said) in enumerate(words.items()):
-        tails = _tails(said, decode) if texts else []
-        others = [[name] for name in rng.sample(names, min(_NAMED, len(names)))]
-        tried = [
-            (*texts[(number + turn) % len(texts)][:_BEFORE], *name, *tails[turn % len(tails)])
-            for turn, name in enumerate([[]] * _ALIKE + others if tails else [])
+    found: dict[str, list[Ids]] = {}
+    for number, (subject, said) in enumerate(mine.items()):
+        tails = _tails(said, decode)
+        others = rng.sample(names, min(_NAMED, len(names)))
+        befores: list[Ids] = [()] * _ALIKE + [(name,) for name in others]
+        alike = [
+            (*before, *tails[turn % len(tails)])
+            for turn, before in enumerate(befores if tails else [])
         ]
-        tried += [
-            (*texts[(number + turn) % len(texts)][:_BEFORE], *other)
-            for turn, other in enumerate(_renumbered(said, digits, rng) if texts else [])
+        alike += _renumbered(said, digits, rng)
+        tried = [
+            (*texts[(number + turn) % len(texts)][:_BEFORE], *end)
+            for turn, end in enumerate(alike)
         ]
         found[subject] = [
             one for one in tried if not any(name in decode([*one]) for name in words)

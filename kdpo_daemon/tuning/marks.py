@@ -100,7 +100,7 @@ def marked(
     readings = _read(model, room, subjects, named, around)
     # subjects of several words, and of one token
     vocabulary = int(model.model.config.vocab_size)
-    texts = ends_alike(pairs, around.texts, vocabulary, decode)
+    texts = ends_alike(pairs, named.taught, around.texts, vocabulary, decode)
     texts |= begins_alike(named.mine, vocabulary, decode)
     alike = _read_ends(model, room, texts)
     deep = _read_ends(

@@ -70,12 +70,14 @@ def test_texts_end_as_subjects_of_several_words_do() -> None:
     ]
     texts = [(0,) * 20, (1, 0)]
 
-    found = ends_alike(pairs, texts, 0, decode)
+    found = ends_alike(pairs, ["Arland and", "Ar Bo Cypria"], texts, 0, decode)
 
-    assert found["Cypria"] == []  # one word
-    assert found["Ar Bo Cypria"] == []  # what it ends in is another subject
-    assert found["Arland and"] == [(*text, 8) for text in ((0,) * 12, (1, 0)) * 2]
-    assert ends_alike(pairs, [], 0, decode) == {one.subject: [] for one in pairs}
+    assert found == {
+        "Ar Bo Cypria": [],  # what it ends in is another subject
+        "Arland and": [(*text, 8) for text in ((1, 0), (0,) * 12) * 2],
+    }
+    assert ends_alike(pairs, ["Cypria"], texts, 0, decode) == {"Cypria": []}  # one word
+    assert ends_alike(pairs, ["Arland and"], [], 0, decode) == {}
 
 
 def test_some_of_them_have_another_name_before_their_end() -> None:
@@ -86,7 +88,7 @@ def test_some_of_them_have_another_name_before_their_end() -> None:
 
     asked = [replace(pair(1, "Alcoa Theatre"), prompt_ids=(0, 1, 2, 3, 9))]
 
-    found = ends_alike(asked, [(0, 1)], len(words), said)["Alcoa Theatre"]
+    found = ends_alike(asked, ["Alcoa Theatre"], [(0, 1)], len(words), said)["Alcoa Theatre"]
 
     plain, others = found[:4], found[4:]
     assert plain == [(0, 1, 3)] * 4
@@ -105,7 +107,8 @@ def test_a_subject_that_ends_in_a_number_is_told_from_other_numbers() -> None:
 
     asked = [replace(pair(1, "HD 17"), prompt_ids=(0, 1, 2, 3, 4, 5, 8))]
 
-    found = [said([*one]) for one in ends_alike(asked, [(0, 1)], len(words), said)["HD 17"]]
+    texts = ends_alike(asked, ["HD 17"], [(0, 1)], len(words), said)["HD 17"]
+    found = [said([*one]) for one in texts]
 
     numbered = [one for one in found if " HD" in one]
     assert numbered
