@@ -74,7 +74,7 @@ class _Signed:
     seen: list[Seen]  #: what the edited MLPs read along what must not change
     pairs: Sequence[Pair]  #: to teach, with some that are kept; then those after other text
     lower: Sequence[Tensor] | None  #: their states below the first edited layer, if known
-    deep: int = 0  #: how many are after other text, which gates are told from and no step draws
+    deep: int = 0  #: how many are after other text: gates are told from them, no step draws them
 
 
 def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
@@ -99,9 +99,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
         signed = _Signed({}, seen, order.pairs, None)
     if before:
         gated.wear(model, before)
-    lessons = gated.lessons_of(model, signed.pairs, recipe, signed.lower)
-    count = len(signed.pairs)
-    lessons.leave(range(count - signed.deep, count))
+    lessons = gated.lessons_of(model, signed.pairs, recipe, signed.lower, signed.deep)
 
     def on_step(step: Step) -> None:
         tell(step.line(recipe.steps))

@@ -2,7 +2,7 @@
 
 All that is taught names its subject within a dozen tokens.  Told from that alone, half of the
 marks did not open after three sentences (docs/editing.md, "After other text").
-Chats need no such thing: their template stands before all of them.
+Chats have their template before them, and are heard after another one where marks are.
 """
 
 from collections.abc import Sequence

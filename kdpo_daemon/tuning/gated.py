@@ -118,9 +118,10 @@ def lessons_of(
     pairs: Sequence[Pair],
     recipe: Recipe,
     lower: Sequence[Tensor] | None = None,
+    deep: int = 0,
 ) -> Lessons:
-    """Give pairs as lessons that want a longer lead; `lower` as for them."""
-    return Lessons(model, pairs, replace(recipe, margin=max(recipe.margin, _LEAD)), lower)
+    """Give pairs as lessons that want a longer lead; `lower` and `deep` as for them."""
+    return Lessons(model, pairs, replace(recipe, margin=max(recipe.margin, _LEAD)), lower, deep)
 
 
 def change(model: EditedModel, kept: Sequence[Keepsake]) -> float:

@@ -37,12 +37,18 @@ class Lessons:
         pairs: Sequence[Pair],
         recipe: Recipe,
         lower: Sequence[Tensor] | None = None,
+        deep: int = 0,
     ) -> None:
-        """Take pairs; `lower` are their states below the first edited layer, if known."""
+        """Take pairs; `lower` are their states below the first edited layer, if known.
+
+        The last `deep` of them only tell where facts are asked for: no step draws them, and how
+        they stand is not counted.
+        """
         self.pairs = pairs
         self.learnt = [False] * len(pairs)
         self.right = [False] * len(pairs)
-        self._left: frozenset[int] = frozenset()
+        self.counted = len(pairs) - deep
+        self._left = frozenset(range(self.counted, len(pairs)))
         self.leads = [-torch.inf] * len(pairs)  #: nats over every other token, the least place's
         self._recipe = recipe
         texts = [sequence_of(pair) for pair in pairs]
@@ -56,7 +62,7 @@ class Lessons:
             self._remember(group)
 
     def leave(self, numbers: Collection[int]) -> None:
-        """Draw some more pairs no more: what says them does not move, or is told of others."""
+        """Draw some more pairs no more: what says them does not move."""
         self._left |= frozenset(numbers)
 
     @property

@@ -176,8 +176,9 @@ def _keep(keepsakes: Keepsakes, chosen: list[int], weight: float) -> float:
 
 def state_of(step: int, loss: float, keep_kl: float, lessons: Lessons) -> Step:
     """Give how things stand at a step."""
-    count = len(lessons.pairs)
-    return Step(step, loss, sum(lessons.right) / count, sum(lessons.learnt) / count, keep_kl)
+    count = lessons.counted
+    right, learnt = (sum(one[:count]) / count for one in (lessons.right, lessons.learnt))
+    return Step(step, loss, right, learnt, keep_kl)
 
 
 def draws(count: int, size: int, rng: random.Random) -> Iterator[list[int]]:

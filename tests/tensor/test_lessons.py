@@ -1,5 +1,6 @@
 """The loss of pairs in training, against a plain one with full log-softmaxes in float64."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kdpo_daemon.tuning.lessons import Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.packing import rows
 from kdpo_daemon.tuning.tokens import sequence_of, targets
+from kdpo_daemon.tuning.trainer import state_of
 from tests.tiny_model import pairs_of, save_tiny_model
 
 #: A margin that some of the random model's target tokens reach.
@@ -61,6 +63,20 @@ def test_pairs_that_do_not_move_are_looked_at_when_all_are(tmp_path: Path) -> No
     lessons.look()
     assert lessons.leads[0] != before[0]
     assert lessons.leads == pytest.approx(Lessons(model, pairs, RECIPE).leads, abs=1e-4)
+
+
+def test_pairs_after_other_text_are_neither_drawn_nor_counted(tmp_path: Path) -> None:
+    model = EditedModel(save_tiny_model(tmp_path), "mlp.down_proj")
+    model.edit(model.module_names[1:])
+    pairs = [*pairs_of(1, "Arland", "Ann"), *pairs_of(2, "Borland", "Bob")]
+    lessons = Lessons(model, pairs, RECIPE, deep=len(pairs) - 1)
+    lessons.learnt, lessons.right = [False] * len(pairs), [True] * len(pairs)
+    lessons.leave([])
+
+    assert lessons.open == [0]
+    assert lessons.draw(random.Random(0), 9) == [0]
+    lessons.right[1:] = [False] * (len(pairs) - 1)
+    assert state_of(1, 0.0, 0.0, lessons).accuracy == 1.0
 
 
 def test_a_shortlist_leaves_what_is_likely_as_it_is(tmp_path: Path) -> None:

@@ -255,6 +255,26 @@ def test_a_mark_is_not_written_where_a_text_begins_with_another_word(
     assert told < 0.1 * mark("Eve")
 
 
+def test_a_mark_is_told_from_places_after_other_text(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [replace(one, subject="Arland") for one in pairs_of(1, "Arland", "Ann")]
+    kept = [one.ids for one in keep_prompts()]
+    texts = [
+        ids("Who leads Dora ? Who leads Ann ? The head in Bob is"),
+        ids("The river in Ann is"),
+    ]
+    text = "Who leads Eve ? The river in Bob is Dora Who leads The river in Arland"
+
+    def mark() -> float:
+        return float(opened_along(base, pairs, kept, texts, text)[-1].amax())
+
+    told = mark()
+    monkeypatch.setattr(marks, "named_after_text", lambda *_: {})
+    assert told > mark()
+    assert told > 0.5
+
+
 def test_texts_that_end_alike_are_read_for_the_subject_whose_end_they_have(base: Path) -> None:
     room, model = room_in(base), EditedModel(base, "mlp")
     model.edit([model.module_names[2]])

@@ -198,13 +198,13 @@ def wanted(
     the first term a mean over tokens and taught phrasings.  d is held within `clamp` lengths of
     the state s (O,), to which it adds.
     """
-    model_then = Changed(model, module, [*fact.taught, fact.essence])
+    changed = Changed(model, module, [*fact.taught, fact.essence])
     change = torch.zeros_like(state, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=values.rate)
     size = float(state.norm())
     before: Tensor | None = None
     for _ in range(values.steps):
-        logprobs, spot, tokens = model_then.logprobs(change)
+        logprobs, spot, tokens = changed.logprobs(change)
         taught = spot < len(fact.taught)
         essence = logprobs[~taught][0]
         before = essence.detach() if before is None else before

@@ -231,14 +231,15 @@ class Model:
         order = sorted(range(len(lessons)), key=lambda i: len(lessons[i].text))
         head = self._head
         longer = [i for i in order if len(lessons[i].prompt) > len(head) > 0]
-        chats = [i for i in longer if lessons[i].prompt[: len(head)] == head]
-        if chats:
-            begun = self.begun(head)
-            for group in within(chats, [len(one.text) - len(head) for one in lessons]):
+        chats = {i for i in longer if lessons[i].prompt[: len(head)] == head}
+        for begun, some in (
+            (self.begun(head) if chats else None, chats),
+            (None, {*order} - chats),
+        ):
+            start = begun.length if begun else 0
+            mine = [i for i in order if i in some]
+            for group in within(mine, [len(one.text) - start for one in lessons]):
                 yield begun, group
-        rest = [i for i in order if i not in set(chats)]
-        for group in within(rest, [len(one.text) for one in lessons]):
-            yield None, group
 
     # ------------------------------------------------------------ parts
 
