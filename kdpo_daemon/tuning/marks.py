@@ -98,16 +98,16 @@ def marked(
     pairs, decode = named.pairs, named.decode
     subjects = list(dict.fromkeys(pair.subject for pair in pairs))
     readings = _read(model, room, subjects, named, around)
-    # subjects of several words, and of one token
     vocabulary = int(model.model.config.vocab_size)
     texts = ends_alike(pairs, named.taught, around.texts, vocabulary, decode)
-    texts |= begins_alike(named.mine, vocabulary, decode)
+    for subject, some in begins_alike(named.mine, vocabulary, decode).items():
+        texts[subject] = [*texts.get(subject, []), *some]  # one that is a number has both
     alike = _read_ends(model, room, texts)
     deep = _read_ends(
         model, room, named_after_text(named.mine, around.texts, named.begins, decode)
     )
     both = zip(readings, alike, deep, strict=True)
-    readings = [Reading(one.others, joined(one.places, far), like) for one, like, far in both]
+    readings = [Reading(one.others, _added(one.places, far), like) for one, like, far in both]
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}
     wanted = [one for one in subjects if one in named.taught]
@@ -224,7 +224,7 @@ def _read_ends(
     return [{subject: some for subject, some in one if len(some)} for one in each_layer]
 
 
-def joined(some: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _added(some: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add more places, (P, d), to some subjects' ones."""
     return {
         one: torch.cat([places, more[one]]) if one in more else places

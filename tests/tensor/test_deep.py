@@ -1,9 +1,17 @@
 """Facts after other text."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from kdpo_daemon.records.teaching import Form, Pair
+from kdpo_daemon.tuning import cues, gated
 from kdpo_daemon.tuning.deep import named_after_text, pairs_after_text
+from tests.tensor.child import trained
+from tests.tensor.rooms import save_roomy_model
+from tests.tensor.test_gated import TAUGHT, order
 from tests.tiny_model import pairs_of
 
 #: What a completion begins with, what chats do, and words.
@@ -66,3 +74,35 @@ def test_without_text_nothing_is_put_before_a_prompt() -> None:
 
     assert named_after_text(pairs, [], (BEGIN,), decode) == {"Arland": []}
     assert pairs_after_text(pairs, [], (BEGIN,)) == []
+
+
+def test_gates_are_told_from_completions_after_text_and_cues_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cued: list[Pair] = []
+    taught: list[tuple[list[Pair], int]] = []
+    cue, gate = cues.cued, gated.lessons_of
+
+    def seen_by_cues(model: Any, room: Any, lessons: cues.Taught, *rest: Any) -> Any:
+        cued.extend(lessons.pairs)
+        assert len(lessons.texts.ids) == len(lessons.pairs)
+        return cue(model, room, lessons, *rest)
+
+    def seen_by_gates(
+        model: Any, pairs: list[Pair], recipe: Any, lower: Any = None, deep: int = 0
+    ) -> Any:
+        taught.append((list(pairs), deep))
+        return gate(model, pairs, recipe, lower, deep)
+
+    monkeypatch.setattr(cues, "cued", seen_by_cues)
+    monkeypatch.setattr(gated, "lessons_of", seen_by_gates)
+
+    trained(order(save_roomy_model(tmp_path), TAUGHT), tmp_path)
+
+    [(told, deep)] = taught
+    facts = {pair.fact_id for pair in TAUGHT if pair.form is Form.COMPLETION}
+    assert cued == list(TAUGHT)
+    assert told[:-deep] == cued
+    assert {pair.fact_id for pair in told[-deep:]} == facts
+    longest = max(len(pair.prompt_ids) for pair in TAUGHT)
+    assert all(len(pair.prompt_ids) > longest for pair in told[-deep:])
