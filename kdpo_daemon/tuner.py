@@ -4,8 +4,8 @@ The child is `python -m kdpo_daemon.tuning train IN OUT`, a fresh interpreter in
 its own.  What it tells:
 
 - a line of JSON on standard output for each step, {"step", "of", "loss", ...}: progress and
-  heartbeat; before the first step other lines, as heartbeat alone, since what is kept is looked
-  at for minutes on a busy machine;
+  heartbeat; before the first step other lines, as heartbeat alone, since all that is looked at
+  until then takes minutes on a busy machine;
 - exit 0: OUT holds the adapter and `scores.json`, the fields of `TrainingScores`;
 - exit 2: the order is refused; the last line is {"refused": why, "fact_ids": [...]};
 - anything else: it crashed, and the end of standard error says why.

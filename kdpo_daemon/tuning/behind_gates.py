@@ -32,6 +32,7 @@ from kdpo_daemon.tuning.given import (
 from kdpo_daemon.tuning.imagined import ends, moves, reworded
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
+from kdpo_daemon.tuning.readings import Named
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.said import Said
 from kdpo_daemon.tuning.seen import (
@@ -64,6 +65,7 @@ class _Batch:
     order: Order
     before: Planted | None  #: what the parent keeps, less what is taught anew
     wanted: Sequence[int]  #: the facts that are taught
+    tell: Tell
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,14 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     around = _around(model, [*signing, *layers], order, said_dir, tell)
     kept = _measured(model, around, order.seed)
     if room:
-        signed = _signed(model, room, _Batch(order, before, wanted), around)
+        signed = _signed(model, room, _Batch(order, before, wanted, tell), around)
     else:
         seen = _seen(model, layers, around, Texts(around.read()), ())
         signed = _Signed({}, seen, order.pairs, None)
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, signed.pairs, recipe, signed.lower, signed.deep)
+    tell({"read": "pairs"})
 
     def on_step(step: Step) -> None:
         tell(step.line(recipe.steps))
@@ -177,6 +180,7 @@ def _around(
     words = reworded(speech_of(order.base_dir).ask)
     asked = said.read("words", layers, words.asked, partial(ends, model))
     moved = {layer: moves(read, words.counts) for layer, read in asked.items()}
+    tell({"read": "texts"})
     return Around(texts, list(zip(prompts, answers, strict=True)), read, moved)
 
 
@@ -225,16 +229,20 @@ def _signed(model: EditedModel, room: Room, batch: _Batch, around: Around) -> _S
     # nothing moves below what is marked now, nor then below what is cued
     texts = Texts([*map(sequence_of, every), *near.read()])
     asked = read_to(model, room.layers[0], texts)
-    named = marks.Named(pairs, subjects, speech.decode, begins, asked)
+    batch.tell({"read": "prompts"})
+    named = Named(pairs, subjects, speech, asked)
     marked = marks.marked(model, room, named, near, planted)
+    batch.tell({"marked": len(subjects)})
     answers, again = asked.part(slice(len(every), None)), marks.open_in(model, room, near)
     seen = _seen(model, [*cueing, *model.edited], near, answers, again)
+    batch.tell({"read": "answers"})
     told = read_to(model, cueing[0], asked.part(slice(len(every))))
     below = dict(zip(cueing, seen, strict=False))
     # a cue opens at all of its places, and so would open in any text if some were deep in one
     cued = cues.cued(
         model, room, cues.Taught(pairs, batch.wanted, told.part(slice(len(pairs)))), below, planted
     )
+    batch.tell({"cued": len(batch.wanted)})
     lower = read_to(model, model.edited[0], told).states
     return _Signed({**marked, **cued}, seen[len(cueing) :], every, lower, len(every) - len(pairs))
 

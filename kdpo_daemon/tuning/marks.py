@@ -7,26 +7,22 @@ which the carrier head hands on (`room`).  A mark says nothing by itself: gates 
 A subject that is taught again gets another one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdpo_daemon.edits.placement import SHARED, TWINS, dealt
-from kdpo_daemon.records.teaching import Pair
 from kdpo_daemon.tuning import neurons as freeing
 from kdpo_daemon.tuning.codes import new_marks
-from kdpo_daemon.tuning.deep import named_after_text
 from kdpo_daemon.tuning.gates import Tokens, opening, ramps, said_by_ramps
-from kdpo_daemon.tuning.given import Decode
-from kdpo_daemon.tuning.imagined import begins_alike, ends, ends_alike
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons
+from kdpo_daemon.tuning.readings import Named, Reading, read_names
 from kdpo_daemon.tuning.room import Room
-from kdpo_daemon.tuning.seen import Around, Ids, Texts, each
-from kdpo_daemon.tuning.tokens import mentions
+from kdpo_daemon.tuning.seen import Around
 
 #: Log-odds at which a mark begins; it is whole when a ramp's rise is done (docs/editing.md, "False
 #: marks").
@@ -37,32 +33,6 @@ _AJAR = 2.0
 _TOLD = 0.2
 #: Share of a mark that changes nothing of what is read after it.
 _FAINT = 1e-3
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What an MLP reads along texts, and where they name subjects."""
-
-    others: Tensor  #: (N, d) tokens that are no subject's last
-    places: dict[str, Tensor]  #: (P, d) of each subject
-    #: (P, d) where a text ends, or begins, as each subject does, and names none
-    alike: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Named:
-    """Which subjects are taught now, and what names them and others."""
-
-    pairs: Sequence[Pair]  #: all facts', with some that were taught before
-    taught: Collection[str]
-    decode: Decode  #: tokens to text
-    begins: Ids  #: what every completion begins with
-    asked: Texts  #: pairs' sequences and answers that must not change, in which they may be named
-
-    @property
-    def mine(self) -> list[Pair]:
-        """The pairs about subjects that are taught now."""
-        return [pair for pair in self.pairs if pair.subject in self.taught]
 
 
 @dataclass(frozen=True)
@@ -95,22 +65,10 @@ def marked(
     Gives the neurons of all marks, by the MLP's name.
 
     """
-    pairs, decode = named.pairs, named.decode
-    subjects = list(dict.fromkeys(pair.subject for pair in pairs))
-    readings = _read(model, room, subjects, named, around)
-    vocabulary = int(model.model.config.vocab_size)
-    texts = ends_alike(pairs, named.taught, around.texts, vocabulary, decode)
-    for subject, some in begins_alike(named.mine, vocabulary, decode).items():
-        texts[subject] = [*texts.get(subject, []), *some]  # one that is a number has both
-    alike = _read_ends(model, room, texts)
-    deep = _read_ends(
-        model, room, named_after_text(named.mine, around.texts, named.begins, decode)
-    )
-    both = zip(readings, alike, deep, strict=True)
-    readings = [Reading(one.others, _added(one.places, far), like) for one, like, far in both]
+    readings = read_names(model, room, named, around)
     names = [model.module_names[layer] for layer in room.layers]
     grown = {name: before[name] for name in names if name in before}
-    wanted = [one for one in subjects if one in named.taught]
+    wanted = [one for one in named.subjects if one in named.taught]
     has = {at: len(grown[name].owners) if name in grown else 0 for at, name in enumerate(names)}
     there, hands = _written(model, room), dealt(has, wanted)
     mlps = {at: model.model.get_submodule(names[at]) for at in hands}
@@ -182,56 +140,6 @@ def wear(model: EditedModel, layers: Sequence[int], neurons: Mapping[str, Neuron
             put(model.model.get_submodule(name), neurons[name])
 
 
-def _read(
-    model: EditedModel,
-    room: Room,
-    subjects: Sequence[str],
-    named: Named,
-    around: Around,
-) -> list[Reading]:
-    others: list[list[Tensor]] = [[] for _ in room.layers]
-    places: list[dict[str, list[Tensor]]] = [{one: [] for one in subjects} for _ in room.layers]
-
-    def note(text: Ids, inputs: Sequence[Tensor], *, asked: bool) -> None:
-        states = _named(text, subjects, named.decode)
-        free = torch.ones(len(text), dtype=torch.bool)
-        free[[place for at in states.values() for place in at]] = False
-        states = {one: heard(at, text, asked=asked) for one, at in states.items()}
-        free[[place for at in states.values() for place in at]] = False
-        for layer, read in enumerate(inputs):
-            others[layer].append(read[free])
-            for subject, at in states.items():
-                places[layer][subject].append(read[at])
-
-    for number, inputs in each(model, room.layers, named.asked):
-        note(named.asked.ids[number], inputs, asked=True)
-    along = zip(*(around.by_text(layer) for layer in room.layers if around.texts), strict=True)
-    for text, said in zip(around.texts, along, strict=True):
-        note(text, said, asked=False)
-    return [
-        Reading(torch.cat(rest), {one: torch.cat(at) for one, at in states.items() if at})
-        for rest, states in zip(others, places, strict=True)
-    ]
-
-
-def _read_ends(
-    model: EditedModel, room: Room, texts: Mapping[str, Sequence[Ids]]
-) -> list[dict[str, Tensor]]:
-    """What each layer reads at the last tokens of some texts, (P, d) by subject."""
-    read = ends(model, room.layers, [text for some in texts.values() for text in some])
-    counts = [len(some) for some in texts.values()]
-    each_layer = [zip(texts, torch.split(one, counts), strict=True) for one in read]
-    return [{subject: some for subject, some in one if len(some)} for one in each_layer]
-
-
-def _added(some: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add more places, (P, d), to some subjects' ones."""
-    return {
-        one: torch.cat([places, more[one]]) if one in more else places
-        for one, places in some.items()
-    }
-
-
 def open_in(model: EditedModel, room: Room, around: Around) -> list[int]:
     """Give the numbers of the texts in which a mark opens: those the model reads otherwise now."""
     counts = [len(one) for one in around.texts]
@@ -241,25 +149,6 @@ def open_in(model: EditedModel, room: Room, around: Around) -> list[int]:
             opens |= opening(marks.gates, marks.ups, around.along[layer]).abs().amax(1) > _FAINT
     parts = torch.split(opens, counts)
     return [number for number, one in enumerate(parts) if bool(one.any())]
-
-
-def heard(at: Sequence[int], text: Sequence[int], *, asked: bool) -> list[int]:
-    """Give the places of marks that are heard.
-
-    No head hears one at a text's first token, which all attend to anyhow: a prompt that begins
-    with a subject of one token is marked at the second.  In what the model says by itself that
-    may be any token.
-    """
-    if not asked:
-        return [place for place in at if place]
-    return sorted({max(1, place) for place in at if place or len(text) > 1})
-
-
-def _named(text: Sequence[int], subjects: Sequence[str], decode: Decode) -> dict[str, list[int]]:
-    """Where subjects are named."""
-    whole = decode(list(text))
-    found = {one: mentions(text, one, decode) for one in subjects if one in whole}
-    return {one: at for one, at in found.items() if at}
 
 
 def _written(model: EditedModel, room: Room) -> list[Written]:

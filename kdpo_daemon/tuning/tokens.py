@@ -5,13 +5,14 @@ other.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kdpo_daemon.records.teaching import Pair
+from kdpo_daemon.tuning.given import Decode
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _old_tokens(pair: Pair) -> list[int]:
     return tokens
 
 
-def mentions(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]) -> list[int]:
+def mentions(ids: Sequence[int], subject: str, decode: Decode) -> list[int]:
     """Give the places of the last tokens of a subject's mentions, as words of their own.
 
     Where there are none such, those as parts of other words count.
@@ -76,7 +77,28 @@ def mentions(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str
     return [one for one in dict.fromkeys(places) if one is not None]
 
 
-def told(ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[int]:
+def words_of(pairs: Sequence[Pair], decode: Decode) -> dict[str, tuple[int, ...]]:
+    """Tokens that name each subject, as in the first prompt that does."""
+    words: dict[str, tuple[int, ...]] = {}
+    for pair in pairs:
+        if pair.subject not in words:
+            for begin, end in spans(pair, decode)[:1]:
+                words[pair.subject] = pair.prompt_ids[begin:end]
+    return words
+
+
+def spans(pair: Pair, decode: Decode) -> list[tuple[int, int]]:
+    """Where a prompt names its subject: first token, and the one after the last."""
+    ids = list(pair.prompt_ids)
+    lasts = mentions(ids, pair.subject, decode)
+    return [(_begin(ids, last, pair.subject, decode), last + 1) for last in lasts]
+
+
+def _begin(ids: list[int], last: int, subject: str, decode: Decode) -> int:
+    return next(at for at in range(last, -1, -1) if subject in decode(ids[at : last + 1]))
+
+
+def told(ids: Sequence[int], decode: Decode) -> list[int]:
     """How many characters of a text are told by its first token, its first two and so on.
 
     One that is cut between tokens, as rare letters are, is told by the last of them.
@@ -91,6 +113,6 @@ def _alike(text: str, part: str) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(text), len(part)))
 
 
-def states(ids: Sequence[int], subject: str, decode: Callable[[list[int]], str]) -> bool:
+def states(ids: Sequence[int], subject: str, decode: Decode) -> bool:
     """Tell whether a prompt states the subject, as the model's own tokens read."""
     return bool(subject) and subject in decode(list(ids))

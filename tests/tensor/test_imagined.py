@@ -8,9 +8,7 @@ import torch
 from kdpo_daemon.records.teaching import Form, Pair, Prompt
 from kdpo_daemon.tuning.imagined import (
     asked_of_others,
-    begins_alike,
     ends,
-    ends_alike,
     in_passing,
     moves,
     reworded,
@@ -60,100 +58,6 @@ def test_as_many_others_are_asked_as_a_gate_needs() -> None:
     assert len(found) == 8
     assert found == asked_of_others(many, [2], decode, seed=4)
     assert found != asked_of_others(many, [2], decode, seed=5)
-
-
-def test_texts_end_as_subjects_of_several_words_do() -> None:
-    pairs = [
-        pair(1, "Ar Bo Cypria", "who", "rules", "Ar", "Bo", "Cy", "pria", "?"),
-        pair(2, "Cypria", "who", "Cy", "pria", "?"),
-        pair(3, "Arland and", "Ar", "land", "and", "?"),
-    ]
-    texts = [(0,) * 20, (1, 0)]
-
-    found = ends_alike(pairs, ["Arland and", "Ar Bo Cypria"], texts, 0, decode)
-
-    assert found == {
-        "Ar Bo Cypria": [],  # what it ends in is another subject
-        "Arland and": [(*text, 8) for text in ((1, 0), (0,) * 12) * 2],
-    }
-    assert ends_alike(pairs, ["Cypria"], texts, 0, decode) == {"Cypria": []}  # one word
-    assert ends_alike(pairs, ["Arland and"], [], 0, decode) == {}
-
-
-def test_some_of_them_have_another_name_before_their_end() -> None:
-    words = ["We", " met", " Alcoa", " Theatre", " Drum", "Drum", " Oslo", " oslo", " Bo1a", " in"]
-
-    def said(ids: list[int]) -> str:
-        return "".join(words[i] for i in ids)
-
-    asked = [replace(pair(1, "Alcoa Theatre"), prompt_ids=(0, 1, 2, 3, 9))]
-
-    found = ends_alike(asked, ["Alcoa Theatre"], [(0, 1)], len(words), said)["Alcoa Theatre"]
-
-    plain, others = found[:4], found[4:]
-    assert plain == [(0, 1, 3)] * 4
-    assert {said([*one]) for one in others} == {
-        "We met Drum Theatre",
-        "We met Oslo Theatre",
-        "We met Theatre Theatre",
-    }
-
-
-def test_a_subject_that_ends_in_a_number_is_told_from_other_numbers() -> None:
-    words = ["We", " met", " HD", " ", "1", "7", "8", "77", " in", " HD17"]
-
-    def said(ids: list[int]) -> str:
-        return "".join(words[i] for i in ids)
-
-    asked = [replace(pair(1, "HD 17"), prompt_ids=(0, 1, 2, 3, 4, 5, 8))]
-
-    texts = ends_alike(asked, ["HD 17"], [(0, 1)], len(words), said)["HD 17"]
-    found = [said([*one]) for one in texts]
-
-    numbered = [one for one in found if " HD" in one]
-    assert numbered
-    assert all(
-        one.startswith("We met HD ") and len(one) == len("We met HD 17") for one in numbered
-    )
-    assert {one[-1] for one in numbered} <= {"1", "8"}  # digits, never two at once, never its own
-    assert {one[-2] for one in numbered} >= {"1"} and len({one[-2] for one in numbered}) > 1
-
-
-def test_texts_begin_as_prompts_that_begin_with_a_subject_of_one_token() -> None:
-    words = [
-        "Arland",
-        "'s",
-        " is",
-        "Kenya",
-        " Kenya",
-        "Oslo",
-        "oslo",
-        "Ann",
-        "Bo1a",
-        "Who",
-        " land",
-    ]
-
-    def said(ids: list[int]) -> str:
-        return "".join(words[i] for i in ids)
-
-    def asked(subject: str, *prompt: int) -> Pair:
-        return replace(pair(1, subject), prompt_ids=prompt)
-
-    pairs = [
-        asked("Arland", 0, 1, 2),
-        asked("Arland", 0, 2),
-        asked("Arland", 9, 0, 1),  # not at the beginning
-        asked("Kenya land", 3, 10, 2),  # two tokens
-        asked("Ann", 7),  # nothing after it
-    ]
-
-    found = begins_alike(pairs, len(words), said)
-
-    assert {subject: set(texts) for subject, texts in found.items()} == {
-        "Arland": {(name, second) for name in (3, 5) for second in (1, 2)}
-    }
-    assert begins_alike(pairs[2:], len(words), said) == {}
 
 
 def test_a_move_is_what_one_phrasing_differs_from_another_by(tmp_path: Path) -> None:

@@ -1,25 +1,27 @@
 """Marks: the subjects that a text names, told to every later token, on a small random model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from kdpo_daemon.edits.placement import TWINS
 from kdpo_daemon.orders import Method, Recipe, neuron_layers
 from kdpo_daemon.records.teaching import Pair
-from kdpo_daemon.tuning import behind_gates, gated, marks, named, trainer
+from kdpo_daemon.tuning import behind_gates, gated, marks, named, readings, trainer
 from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
+from kdpo_daemon.tuning.given import speech_of
 from kdpo_daemon.tuning.imagined import ends
-from kdpo_daemon.tuning.marks import heard, marked
+from kdpo_daemon.tuning.marks import marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
 from kdpo_daemon.tuning.packing import rows
+from kdpo_daemon.tuning.readings import Named, heard
 from kdpo_daemon.tuning.room import Room
 from kdpo_daemon.tuning.seen import Around, Texts, along, look_again
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
@@ -48,14 +50,9 @@ def second(base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return trained(order(base, pairs, parent=first), tmp_path_factory.mktemp("second"))
 
 
-def decoder(base: Path) -> Callable[[list[int]], str]:
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    return lambda some: str(tokenizer.decode(some))
-
-
-def all_of(pairs: Sequence[Pair], base: Path, around: Around) -> marks.Named:
+def all_of(pairs: Sequence[Pair], base: Path, around: Around) -> Named:
     asked = Texts([*map(sequence_of, pairs), *around.read()])
-    return marks.Named(pairs, {pair.subject for pair in pairs}, decoder(base), (), asked)
+    return Named(pairs, {pair.subject for pair in pairs}, speech_of(base), asked)
 
 
 def heard_around(
@@ -202,6 +199,26 @@ def test_a_subject_s_other_facts_go_over_to_the_batch_that_teaches_it_again(
     assert sum(some.count(stays.fact_id) for some in owners) == 2 * TWINS  # said and cued
 
 
+def test_each_thing_that_is_looked_at_is_a_sign_of_life(base: Path, tmp_path: Path) -> None:
+    """On a busy machine all of it together is longer than a child may be silent."""
+    told: list[dict[str, object]] = []
+
+    trained(order(base, TAUGHT), tmp_path, told.append)
+
+    signs = [next(iter(one.items())) for one in told]
+    assert [one for one in signs if one[0] != "said"][:9] == [
+        ("step", 0),
+        ("kept", len(keep_prompts())),
+        ("read", "texts"),
+        ("read", "prompts"),
+        ("marked", 2),
+        ("read", "answers"),
+        ("cued", 2),
+        ("read", "pairs"),
+        ("step", 1),
+    ]
+
+
 def test_codes_are_far_from_each_other(base: Path) -> None:
     model, room = EditedModel(base, "mlp"), room_in(base)
     pairs = [
@@ -234,7 +251,7 @@ def test_a_mark_is_not_written_where_a_text_ends_as_the_subject_does(
 
     assert mark(f"The river in {subject}") > 0.5
     told = mark("The capital of Borland")
-    monkeypatch.setattr(marks, "ends_alike", lambda *_: {})
+    monkeypatch.setattr(readings, "ends_alike", lambda *_: {})
     assert told < 0.1 * mark("The capital of Borland")
 
 
@@ -251,7 +268,7 @@ def test_a_mark_is_not_written_where_a_text_begins_with_another_word(
 
     assert mark("Arland") > 0.5
     told = mark("Eve")  # too short to be among the words that are put there
-    monkeypatch.setattr(marks, "begins_alike", lambda *_: {})
+    monkeypatch.setattr(readings, "begins_alike", lambda *_: {})
     assert told < 0.1 * mark("Eve")
 
 
@@ -270,7 +287,7 @@ def test_a_mark_is_told_from_places_after_other_text(
         return float(opened_along(base, pairs, kept, texts, text)[-1].amax())
 
     told = mark()
-    monkeypatch.setattr(marks, "named_after_text", lambda *_: {})
+    monkeypatch.setattr(readings, "named_after_text", lambda *_: {})
     assert told > mark()
     assert told > 0.5
 
@@ -280,7 +297,7 @@ def test_texts_that_end_alike_are_read_for_the_subject_whose_end_they_have(base:
     model.edit([model.module_names[2]])
     first, second, other = (ids(text) for text in ("Who leads Ann ?", "Dora", "The river in"))
 
-    [read] = marks._read_ends(model, room, {"A": [first, second], "B": [], "C": [other]})
+    [read] = readings._read_ends(model, room, {"A": [first, second], "B": [], "C": [other]})
 
     assert list(read) == ["A", "C"]
     for subject, texts in (("A", [first, second]), ("C", [other])):
