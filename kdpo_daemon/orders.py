@@ -87,11 +87,11 @@ class Recipe:
 
 #: At which share of the depth neurons for later tokens lie: what they say of these is told best in
 #: the midst of the model, and with marks cues tell it anywhere; a step is the faster the nearer to
-#: the end (docs/editing.md).
+#: the end (docs/editing-findings.md).
 _LATERS, _MARKED_LATERS = 0.69, 0.9
 #: From which share of the depth to which neurons for first tokens lie.  The nearer to the end, the
 #: better they tell what is asked for; of eighteen layers and more the last is left alone, where a
-#: neuron that is taken from the model is missed most (docs/editing.md).
+#: neuron that is taken from the model is missed most (docs/editing-findings.md).
 _FIRSTS = 0.93, 0.97
 #: With marks there are neurons to spare, and no need to leave the last layer alone.
 _MARKED_FIRSTS = 0.97, 1.0

@@ -1,7 +1,7 @@
 """Facts after other text: deep in a text all is read otherwise than near its beginning.
 
 All that is taught names its subject within a dozen tokens.  Told from that alone, half of the
-marks did not open after three sentences (docs/editing.md, "After other text").
+marks did not open after three sentences (docs/editing-findings.md, "After other text").
 Chats have their template before them, and are heard after another one where marks are.
 """
 

@@ -155,7 +155,7 @@ class Keepsakes:
     """Prompts that must be answered as before.
 
     What leads to their answers is looked at once: it is what the stir holds, and looking again
-    every `REFRESH` steps took 7 s each time and gave the same scores (docs/editing.md).
+    every `REFRESH` steps took 7 s each time and gave the same scores (docs/editing-findings.md).
     """
 
     def __init__(self, model: EditedModel, kept: Sequence[Keepsake]) -> None:

@@ -4,9 +4,9 @@ A subject is read at its last token, and its mark opens wherever that is read al
 from texts that end as it does, or begin as it does where that is all there is of it; and from
 names that are almost its own, asked about in the same words.  Those have to stand where the
 subject does: with such names after ordinary text alone the regression told the text, not the
-name, and of real names that share the last word one in three or four opened the mark
-(docs/editing.md, "Almost the same name").  For the same reason subjects are asked about in other
-facts' words, too.
+name, and one in four real names that share the last word opened the mark
+(docs/editing-findings.md, "Almost the same name").  For the same reason subjects are asked about
+in other facts' words, too.
 """
 
 import random

@@ -24,8 +24,8 @@ from kdpo_daemon.tuning.readings import Named, Reading, read_names
 from kdpo_daemon.tuning.room import Room
 from kdpo_daemon.tuning.seen import Around
 
-#: Log-odds at which a mark begins; it is whole when a ramp's rise is done (docs/editing.md, "False
-#: marks").
+#: Log-odds at which a mark begins; it is whole when a ramp's rise is done
+#: (docs/editing-findings.md, "False marks").
 _OPENS = 0.5
 #: Log-odds by which it opens at each mention that was seen: where it is faint nothing is said.
 _AJAR = 2.0

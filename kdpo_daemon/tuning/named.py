@@ -14,7 +14,7 @@ carries whatever it carries, and what carries the fact's own mark loses nothing,
 mark.  What carries no mark needs no K: behind the gate, too, the neuron reads the code, and where
 a text has named no taught subject it says exactly nothing.  Fitted in one regression over all
 tokens a gate would ask for every trait of its places that ordinary text lacks, and an untaught
-phrasing lacks some too (docs/editing.md).
+phrasing lacks some too (docs/editing-findings.md).
 """
 
 from collections.abc import Sequence

@@ -27,12 +27,12 @@ from kdpo_daemon.edits.placement import marking_below
 from kdpo_daemon.model_dir import ROOM
 
 #: The layer with the carrier, as a share of the depth; the layers that mark are the two below.
-#: A name's last token is told best there from all else (docs/editing.md).
+#: A name's last token is told best there from all else (docs/editing-findings.md).
 _CARRIER_AT = 0.33
 #: What a mark measures where the carrier reads it, in root mean squares of one dimension: so
 #: little that norms make the same of the others to the last bit, but for a rare one.  At .25 they
 #: made .01 % less of them, bfloat16 rounded one value in forty otherwise, and so what a model said
-#: of a marked subject changed where two tokens were nearly as likely (docs/editing.md).
+#: of a marked subject changed where two tokens were nearly as likely (docs/editing-findings.md).
 MARK = 2.0**-10
 #: The constant in the embeddings, in root mean squares of theirs: as quiet as marks, since it
 #: tells how large a token's values are, and gates should not go by that.
