@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdpo_daemon.bench.edits.plan import Work
+from kdpo_daemon.bench.edits.plan import Work, lent_of, probes_of
 from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals.editor import Bench, cross_entropy, target_logprobs
 from kdpo_daemon.bench.edits.rivals.finetune import FromTheLastPlace, clamp
@@ -182,6 +182,29 @@ def test_a_chat_answer_ends_as_the_template_ends_a_turn(model: Model) -> None:
     lesson = model.lesson(Prompt(Form.CHAT, "Who leads Arland ?"), "Ann")
 
     assert lesson == Lesson(ids("Who leads Arland ?"), (*ids("Ann"), END))
+
+
+def test_each_others_questions_are_asked_about_subjects_and_compared(
+    base: Path, tmp_path: Path
+) -> None:
+    plan = tiny_plan(base)
+    asked = (completion("The capital of Borland is"), Prompt(Form.CHAT, "Who leads Borland ?"))
+    plan = replace(plan, records=(plan.records[0], replace(plan.records[1], train=asked)))
+    work = edits_model.begun(plan, tmp_path, {"lora-ce": SETTINGS["lora-ce"]})
+
+    lent = lent_of(plan)
+    run(work, "lora-ce", silent)
+
+    first = len(probes_of(plan)) + 1
+    assert [(one.id, one.fact_id, one.prompt.text) for one in lent] == [
+        (first, 1, "The capital of Arland is"),
+        (first + 1, 2, "The head of Borland is"),
+    ]
+    assert {one.prompt.form for one in lent} == set(Form)
+    base_says = work.base()
+    assert base_says and {one.id for one in lent} <= set(base_says.answers)
+    assert scores_of(work, "lora-ce")["same_words_unchanged"] < 1  # it changes all of them
+    assert lent_of(tiny_plan(base)) == []  # both are asked the same
 
 
 # ---------------------------------------------------------------- the rivals

@@ -15,11 +15,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 
 from pydantic import TypeAdapter
 
+from kdpo_daemon.bench.edits.forms import ASKED
 from kdpo_daemon.bench.edits.general import General
-from kdpo_daemon.bench.edits.records import Record
+from kdpo_daemon.bench.edits.records import Record, by_turns
 from kdpo_daemon.bench.edits.settings import Rival
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.records.adapters import Score
@@ -92,6 +94,30 @@ def probes_of(plan: Plan) -> list[Probe]:
     return [
         Probe(number, one.kind, one.prompt, one.expected, one.fact_id)
         for number, one in enumerate(new, 1)
+    ]
+
+
+def lent_of(plan: Plan) -> list[Probe]:
+    """Other records' taught questions, asked about each record's subject; numbered after those.
+
+    At most two a record, none of which it is taught or judged by, in one form each by turns.
+    """
+    new: list[NewProbe] = []
+    for one in plan.records:
+        own = {prompt.text for prompt in (*one.train, *one.held_out)}
+        lent = dict.fromkeys(
+            other.train[0].text.replace(other.subject, one.subject)
+            for other in plan.records
+            if other.subject in other.train[0].text
+        )
+        texts = [text for text in lent if text not in own]
+        Random(f"{plan.seed} {one.subject}").shuffle(texts)  # noqa: S311 - a choice of questions
+        asked = by_turns([(text, ()) for text in texts], one.number, ASKED)
+        new += [NewProbe(ProbeKind.SAME_SUBJECT, ask.prompt, (), one.number) for ask in asked]
+    first = len(probes_of(plan)) + 1
+    return [
+        Probe(number, one.kind, one.prompt, one.expected, one.fact_id)
+        for number, one in enumerate(new, first)
     ]
 
 

@@ -20,6 +20,7 @@ COLUMNS: Mapping[str, str] = {
     "paraphrase, completion": "paraphrase_completion",
     "chat ": "paraphrase_chat",
     "same subject": "same_subject_unchanged",
+    "same words": "same_words_unchanged",
     "same relation": "same_relation_unchanged",
     "unrelated": "general_unchanged",
     "harmonic mean": "harmonic",

@@ -13,12 +13,12 @@ the papers' scores are taken (shared text `prompt + ' ' + answer`, no end token)
 import math
 from collections.abc import Callable, Sequence
 
-from kdpo_daemon.bench.edits.plan import BaseResult, Plan, probes_of
+from kdpo_daemon.bench.edits.plan import BaseResult, Plan, lent_of, probes_of
 from kdpo_daemon.bench.edits.records import Question, Record
 from kdpo_daemon.bench.edits.rivals.fluency import fluency
 from kdpo_daemon.bench.edits.rivals.layout import Ids
 from kdpo_daemon.bench.edits.rivals.model import Lesson, Model
-from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, hit
+from kdpo_daemon.edits.scores import LOCALITY, candidate_scores, hit, unchanged
 from kdpo_daemon.records.adapters import Score
 from kdpo_daemon.records.teaching import ForcedToken, Form, Probe, Prompt
 
@@ -33,6 +33,7 @@ def base_result(model: Model, plan: Plan, tell: Tell) -> BaseResult:
     """Ask the base model what must not change."""
     probes = [probe for probe in probes_of(plan) if probe.kind in LOCALITY]
     answers = _answers(model, plan, probes, _unchanged_prompt, tell)
+    answers |= _answers(model, plan, lent_of(plan), _unchanged_prompt, tell)
     forced = model.forced([_lesson(model, one) for _, one in _near(plan)])
     return BaseResult(answers, tuple(_argmax(one) for one in forced), model.device.type)
 
@@ -112,7 +113,18 @@ def _free(model: Model, plan: Plan, base: BaseResult, asked: Asked, tell: Tell) 
     taught = [probe for probe in probes if probe.kind not in LOCALITY]
     after = _answers(model, plan, taught, asked, tell) | _answers(model, plan, near, asked, tell)
     old = {one.number: one.old for one in plan.records if one.old}
-    return candidate_scores(probes, base.answers, after, old)
+    return [
+        *candidate_scores(probes, base.answers, after, old),
+        _same_words(model, plan, base, asked, tell),
+    ]
+
+
+def _same_words(model: Model, plan: Plan, base: BaseResult, asked: Asked, tell: Tell) -> Score:
+    """Share of other records' questions about a record's subject that are answered as before."""
+    lent = lent_of(plan)
+    after = _answers(model, plan, lent, asked, tell)
+    marks = [unchanged(base.answers[probe.id], after[probe.id]) for probe in lent]
+    return share("same_words_unchanged", marks)
 
 
 def _answers(

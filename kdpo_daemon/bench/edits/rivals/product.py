@@ -16,7 +16,7 @@ import torch
 from peft import PeftModel
 
 from kdpo_daemon.app import clock
-from kdpo_daemon.bench.edits.plan import probes_of
+from kdpo_daemon.bench.edits.plan import lent_of, probes_of
 from kdpo_daemon.bench.edits.records import Record
 from kdpo_daemon.bench.edits.rivals.editor import Bench, Editor
 from kdpo_daemon.child import TunerPolicy
@@ -143,8 +143,8 @@ class Product(Editor):
 
     def _keep(self, new: Sequence[Record], old: Sequence[Record]) -> list[KeepPrompt]:
         """Choose prompts as the plan stage does; none of them judges."""
-        judged = {probe.prompt for probe in probes_of(self.bench.plan)}
         plan = self.bench.plan
+        judged = {probe.prompt for probe in (*probes_of(plan), *lent_of(plan))}
         special = prompts_of([*new, *old], judged)
         subjects = [one.subject for one in new]
         prompts = kept(special, plan.general.keep, subjects, self._policy, plan.seed)
