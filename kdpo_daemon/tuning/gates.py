@@ -20,6 +20,7 @@ from torch import Tensor
 
 SLOPE = 4.0  #: how steep a gate is, per unit of the regression's log-odds
 _SHUT = 100.0  #: how much more all that must open no gate weighs than one fact's places
+_ALMOST = 0.03  #: how much what is almost a class's place weighs, against one fact's places
 _DECAY = 1e-3  #: of a direction, in coordinates in which the tokens are white noise
 _RIDGE = 1e-2  #: on the tokens' second moment, as a share of its mean diagonal
 _STEPS = 50
@@ -39,16 +40,30 @@ class Tokens:
     """What an MLP reads at all tokens at hand, and whose place each is."""
 
     def __init__(
-        self, others: Tensor, places: Sequence[Tensor], known: Sequence[Tensor] = ()
+        self,
+        others: Tensor,
+        places: Sequence[Tensor],
+        known: Sequence[Tensor] = (),
+        almost: Sequence[Tensor] = (),
+        shut: float = _SHUT,
     ) -> None:
-        """Take tokens that must open no gate, (N, d), and each class's places, (P, d) each.
+        """Take all tokens, each (N, d) or so, and where they are from.
 
-        `known` are places, (P, d) each, of classes that have gates elsewhere.
+        Args:
+            others: which must open no gate.
+            places: of each class.
+            known: places of classes that have gates elsewhere.
+            almost: what is almost a class's places, likewise of each.
+            shut: how much the others weigh, against one class's places.
+
         """
-        self.read = torch.cat([others, *places, *known]).float()
-        classes = numbered([*places, *known])
+        self.read = torch.cat([others, *places, *known, *almost]).float()
+        classes = numbered([*places, *known, *almost])
         self.owner = torch.cat([torch.full((len(others),), -1), classes])
         self.count = len(places)  #: of classes
+        told = len(places) + len(known)
+        #: what the others weigh, and each class
+        self._weights = torch.tensor([shut, *[1.0] * told, *[_ALMOST] * len(almost)])
         square = (self.read.T @ self.read).double() / len(self.read)
         square.diagonal().add_(_RIDGE * square.diagonal().mean())
         lower = torch.linalg.cholesky(square)
@@ -69,7 +84,7 @@ class Tokens:
         """
         mine = F.one_hot(self.owner + 1)
         each = mine / mine.sum(0).clamp_min(1)  # a class's places weigh 1 together, for or against
-        weights = (_SHUT * each[:, :1] + each[:, 1:].sum(1, keepdim=True)).expand(-1, self.count)
+        weights = (each * self._weights).sum(1, keepdim=True).expand(-1, self.count)
         signs = 2.0 * mine[:, 1 : self.count + 1] - 1
         found: Tensor = regression(self.read @ self.white.T, signs, weights) @ self.white
         return found

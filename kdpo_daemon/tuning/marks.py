@@ -29,6 +29,9 @@ from kdpo_daemon.tuning.seen import Around
 _OPENS = 0.5
 #: Log-odds by which it opens at each mention that was seen: where it is faint nothing is said.
 _AJAR = 2.0
+#: How much text weighs that names no subject, against one subject's places: told from much else
+#: besides, marks opened in such text.
+_SHUT = 1000.0
 #: Least share of what a mark opens by at which neurons for different subjects count as different.
 _TOLD = 0.2
 #: Share of a mark that changes nothing of what is read after it.
@@ -172,7 +175,8 @@ def _planted(
     known = [one for subject, one in reading.places.items() if subject not in subjects]
     # each subject's weigh as another subject's do: among all other text they would not be heard
     known += [reading.alike[one] for one in subjects if one in reading.alike]
-    tokens = Tokens(reading.others, mine, known)
+    almost = [reading.almost[one] for one in subjects if one in reading.almost]
+    tokens = Tokens(reading.others, mine, known, almost, _SHUT)
     found = ramps(tokens, _OPENS, _AJAR)
     free = freeing.freed(mlp, reading.others, len(found.gates), taken)
     return freeing.opened(free, found, (SHARED,) * len(found.gates))

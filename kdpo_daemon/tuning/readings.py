@@ -23,8 +23,10 @@ class Reading:
 
     others: Tensor  #: (N, d) tokens that are no subject's last
     places: dict[str, Tensor]  #: (P, d) of each subject
-    #: (P, d) where names are like each subject's, and none of all subjects'
+    #: (P, d) where a text ends, or begins, as each subject does, and names none
     alike: dict[str, Tensor] = field(default_factory=dict)
+    #: (P, d) where a name is almost each subject's, in the same words
+    almost: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,11 @@ def _told_apart(
     alike = _merged(
         ends_alike(pairs, named.taught, texts, vocabulary, speech.decode),
         begins_alike(named.mine, vocabulary, speech.decode),
-        asked.almost,
     )
-    looked = (_read_ends(model, room, some) for some in (own, alike))
+    looked = (_read_ends(model, room, some) for some in (own, alike, asked.almost))
     return [
-        Reading(one.others, _added(one.places, more), like)
-        for one, more, like in zip(readings, *looked, strict=True)
+        Reading(one.others, _added(one.places, more), like, almost)
+        for one, more, like, almost in zip(readings, *looked, strict=True)
     ]
 
 

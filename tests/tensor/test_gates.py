@@ -87,6 +87,30 @@ def test_places_that_have_gates_elsewhere_leave_a_gate_shut() -> None:
     assert float(answers(beside, near(0, 31)).min()) > 0.1
 
 
+def test_what_is_almost_a_place_leaves_a_gate_shut_but_weighs_little() -> None:
+    mine, near = places(0, 1), places(0, 2)
+    near[:, 5] += 8
+    text = noise(2000, 0)
+
+    def logits(at: Tensor, *, almost: list[Tensor]) -> Tensor:
+        return at @ Tokens(text, [mine], almost=almost).logits()[0]
+
+    assert float(logits(near, almost=[]).mean()) > 0
+    assert float(logits(near, almost=[near]).mean()) < 0
+    assert float(logits(mine, almost=[near]).min()) > 0
+    # what cannot be told from a place does not shut it
+    assert float(logits(mine, almost=[mine]).min()) > 0
+
+
+def test_the_heavier_other_tokens_are_the_less_a_class_is_told_beyond_them() -> None:
+    text, mine, unseen = noise(2000, 0), places(0, 1), noise(2000, 7)
+
+    def highest(shut: float) -> float:
+        return float((unseen @ Tokens(text, [mine], shut=shut).logits()[0]).max())
+
+    assert highest(1000.0) < highest(10.0)
+
+
 def test_neurons_are_one_on_the_mean_at_their_places(tokens: Tokens) -> None:
     rows = gated(tokens, -1.0, [1, 1, 1])
 
@@ -121,7 +145,7 @@ def test_each_class_has_a_ramp_of_its_own(tokens: Tokens) -> None:
         assert float(wide.abs().max()) < 0.05
 
 
-def test_what_madewrite_their_twins_take_back() -> None:
+def test_what_ramps_write_their_twins_take_back() -> None:
     assert said_by_ramps(torch.tensor([[1.0, 2.0]])).tolist() == [[1.0, -1.0, 2.0, -2.0]]
 
 

@@ -17,6 +17,7 @@ from kdpo_daemon.tuning.checkpoint import read_adapter
 from kdpo_daemon.tuning.gates import Gated, Tokens, opening
 from kdpo_daemon.tuning.given import speech_of
 from kdpo_daemon.tuning.imagined import ends
+from kdpo_daemon.tuning.likenesses import Asked
 from kdpo_daemon.tuning.marks import marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
@@ -270,6 +271,28 @@ def test_a_mark_is_not_written_where_a_text_begins_with_another_word(
     told = mark("Eve")  # too short to be among the words that are put there
     monkeypatch.setattr(readings, "begins_alike", lambda *_: {})
     assert told < 0.1 * mark("Eve")
+
+
+def test_a_mark_is_not_written_where_a_name_is_almost_the_subjects(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words that ask about the subject, and in no text at hand."""
+    subject = "Arland Borland"
+    text = f"The head of {subject} is"
+    taught = [
+        replace(one, subject=subject, prompt=text, prompt_ids=ids(text))
+        for one in pairs_of(1, "Arland", "Ann")
+    ]
+    kept = [one.ids for one in keep_prompts() if VOCABULARY["Borland"] not in one.ids]
+    texts = [ids("Who leads Dora ?"), ids("The river in Ann is")]
+
+    def mark(name: str) -> float:
+        return float(opened_along(base, taught, kept, texts, f"The head of {name}").amax())
+
+    told = mark("Forland Borland")
+    assert mark(subject) > 0.5
+    monkeypatch.setattr(readings, "asked_alike", lambda *_: Asked({}, {}))
+    assert told < 0.1 * mark("Forland Borland")
 
 
 def test_a_mark_is_told_from_places_after_other_text(
