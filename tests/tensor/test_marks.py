@@ -22,7 +22,7 @@ from kdpo_daemon.tuning.marks import marked
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import planted, twins
 from kdpo_daemon.tuning.packing import rows
-from kdpo_daemon.tuning.readings import Named, heard
+from kdpo_daemon.tuning.readings import Named, heard, read_names
 from kdpo_daemon.tuning.room import Room
 from kdpo_daemon.tuning.seen import Around, Texts, along, look_again
 from kdpo_daemon.tuning.tokens import mentions, sequence_of
@@ -305,14 +305,18 @@ def test_a_mark_is_told_from_places_after_other_text(
         ids("The river in Ann is"),
     ]
     text = "Who leads Eve ? The river in Bob is Dora Who leads The river in Arland"
+    room, model = room_in(base), EditedModel(base, "mlp")
+    model.edit([model.module_names[2]])
+    around = heard_around(model, room, texts, [(one, (0,)) for one in kept])
 
-    def mark() -> float:
-        return float(opened_along(base, pairs, kept, texts, text)[-1].amax())
+    def places() -> int:
+        [reading] = read_names(model, room, all_of(pairs, base, around), around)
+        return len(reading.places["Arland"])
 
-    told = mark()
+    assert float(opened_along(base, pairs, kept, texts, text)[-1].amax()) > 0.5
+    told = places()
     monkeypatch.setattr(readings, "named_after_text", lambda *_: {})
-    assert told > mark()
-    assert told > 0.5
+    assert told == places() + 3  # after little text, more and much
 
 
 def test_texts_that_end_alike_are_read_for_the_subject_whose_end_they_have(base: Path) -> None:
