@@ -47,7 +47,7 @@ class Tokens:
         almost: Sequence[Tensor] = (),
         shut: float = _SHUT,
     ) -> None:
-        """Take all tokens, each (N, d) or so, and where they are from.
+        """Take tokens, (N, d) each, by where they are from.
 
         Args:
             others: which must open no gate.

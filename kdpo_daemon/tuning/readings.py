@@ -61,7 +61,7 @@ def read_names(model: EditedModel, room: Room, named: Named, around: Around) -> 
     Gives what the MLP of each layer that marks reads.
 
     """
-    return _told_apart(model, room, named, around, _along(model, room, named, around))
+    return _with_likenesses(model, room, named, around, _along(model, room, named, around))
 
 
 def heard(at: Sequence[int], text: Sequence[int], *, asked: bool) -> list[int]:
@@ -76,7 +76,7 @@ def heard(at: Sequence[int], text: Sequence[int], *, asked: bool) -> list[int]:
     return sorted({max(1, place) for place in at if place or len(text) > 1})
 
 
-def _told_apart(
+def _with_likenesses(
     model: EditedModel,
     room: Room,
     named: Named,

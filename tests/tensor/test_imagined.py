@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from kdpo_daemon.records.teaching import Form, Pair, Prompt
+from kdpo_daemon.records.teaching import Form, Prompt
 from kdpo_daemon.tuning.imagined import (
     asked_of_others,
     ends,
@@ -15,18 +15,8 @@ from kdpo_daemon.tuning.imagined import (
     said_of_others,
 )
 from kdpo_daemon.tuning.model import EditedModel
-from tests.tiny_model import pairs_of, save_tiny_model
-
-WORDS = ["who", "rules", "Ar", "land", "Bo", "Cy", "pria", "?", "and"]
-
-
-def decode(ids: list[int]) -> str:
-    return "".join(f" {WORDS[i]}" if WORDS[i] not in ("land", "pria") else WORDS[i] for i in ids)
-
-
-def pair(fact_id: int, subject: str, *prompt: str) -> Pair:
-    ids = tuple(map(WORDS.index, prompt))
-    return replace(pairs_of(fact_id, "Arland", "Ann")[0], subject=subject, prompt_ids=ids)
+from tests.tensor.words import decode, pair
+from tests.tiny_model import save_tiny_model
 
 
 def test_the_same_is_asked_of_other_subjects() -> None:

@@ -5,18 +5,8 @@ from dataclasses import replace
 from kdpo_daemon.records.teaching import Form, Pair, Prompt
 from kdpo_daemon.tuning.given import Speech
 from kdpo_daemon.tuning.likenesses import asked_alike, begins_alike, ends_alike
+from tests.tensor.words import decode, pair
 from tests.tiny_model import pairs_of
-
-WORDS = ["who", "rules", "Ar", "land", "Bo", "Cy", "pria", "?", "and"]
-
-
-def decode(ids: list[int]) -> str:
-    return "".join(f" {WORDS[i]}" if WORDS[i] not in ("land", "pria") else WORDS[i] for i in ids)
-
-
-def pair(fact_id: int, subject: str, *prompt: str) -> Pair:
-    ids = tuple(map(WORDS.index, prompt))
-    return replace(pairs_of(fact_id, "Arland", "Ann")[0], subject=subject, prompt_ids=ids)
 
 
 def test_texts_end_as_subjects_of_several_words_do() -> None:

@@ -98,9 +98,10 @@ def probes_of(plan: Plan) -> list[Probe]:
 
 
 def lent_of(plan: Plan) -> list[Probe]:
-    """Other records' taught questions, asked about each record's subject; numbered after those.
+    """Other records' taught questions, asked about each record's subject.
 
-    At most two a record, none of which it is taught or judged by, in one form each by turns.
+    They are numbered after `probes_of`.  At most two a record, none of which it is taught or
+    judged by, in one form each by turns.
     """
     new: list[NewProbe] = []
     for one in plan.records:
