@@ -32,6 +32,7 @@ from kdpo_daemon.tuning.given import (
 from kdpo_daemon.tuning.imagined import ends, moves, reworded
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
+from kdpo_daemon.tuning.placing import Ground
 from kdpo_daemon.tuning.readings import Named
 from kdpo_daemon.tuning.room import Room, room_of
 from kdpo_daemon.tuning.said import Said
@@ -73,7 +74,7 @@ class _Signed:
     """What facts are taught on."""
 
     neurons: dict[str, Neurons]  #: of marks and cues, by the MLP's name
-    seen: list[Seen]  #: what the edited MLPs read along what must not change
+    ground: Ground  #: of the edited MLPs
     pairs: Sequence[Pair]  #: to teach, with some that are kept; then those after other text
     lower: Sequence[Tensor] | None  #: their states below the first edited layer, if known
     deep: int = 0  #: how many are after other text: gates are told from them, no step draws them
@@ -98,7 +99,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
         signed = _signed(model, room, _Batch(order, before, wanted, tell), around)
     else:
         seen = _seen(model, layers, around, Texts(around.read()), ())
-        signed = _Signed({}, seen, order.pairs, None)
+        signed = _Signed({}, Ground(seen), order.pairs, None)
     if before:
         gated.wear(model, before)
     lessons = gated.lessons_of(model, signed.pairs, recipe, signed.lower, signed.deep)
@@ -107,7 +108,7 @@ def trained(order: Order, said_dir: Path, tell: Tell) -> tuple[Step, Weights]:
     def on_step(step: Step) -> None:
         tell(step.line(recipe.steps))
 
-    state, after = gated.learn(model, order, lessons, signed.seen, before, on_step)
+    state, after = gated.learn(model, order, lessons, signed.ground, before, on_step)
     after = replace(after, neurons={**signed.neurons, **after.neurons})
     state = replace(state, keep_kl=gated.change(model, kept))
     return state, neurons.written(after, model.model, model.module_names[model.edited[0]])
@@ -232,6 +233,7 @@ def _signed(model: EditedModel, room: Room, batch: _Batch, around: Around) -> _S
     batch.tell({"read": "prompts"})
     named = Named(pairs, subjects, speech, asked)
     marked = marks.marked(model, room, named, near, planted)
+    whole = {pair.fact_id: marked.whole[pair.subject] for pair in mine}
     batch.tell({"marked": len(subjects)})
     answers, again = asked.part(slice(len(every), None)), marks.open_in(model, room, near)
     seen = _seen(model, [*cueing, *model.edited], near, answers, again)
@@ -239,12 +241,12 @@ def _signed(model: EditedModel, room: Room, batch: _Batch, around: Around) -> _S
     told = read_to(model, cueing[0], asked.part(slice(len(every))))
     below = dict(zip(cueing, seen, strict=False))
     # a cue opens at all of its places, and so would open in any text if some were deep in one
-    cued = cues.cued(
-        model, room, cues.Taught(pairs, batch.wanted, told.part(slice(len(pairs)))), below, planted
-    )
+    taught = cues.Taught(pairs, whole, told.part(slice(len(pairs))))
+    cued = cues.cued(model, room, taught, below, planted)
     batch.tell({"cued": len(batch.wanted)})
     lower = read_to(model, model.edited[0], told).states
-    return _Signed({**marked, **cued}, seen[len(cueing) :], every, lower, len(every) - len(pairs))
+    ground = Ground(seen[len(cueing) :], whole)
+    return _Signed({**marked.neurons, **cued}, ground, every, lower, len(every) - len(pairs))
 
 
 def _seen(

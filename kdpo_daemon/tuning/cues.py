@@ -33,7 +33,7 @@ class Taught:
     """What is to be cued."""
 
     pairs: Sequence[Pair]  #: all at hand, those of other facts too
-    facts: Sequence[int]  #: that are taught now
+    facts: Mapping[int, float]  #: that are taught now, with the shares of `placing.Ground.whole`
     texts: Texts  #: the pairs' sequences, read as far as to the layers that cue, or less far
 
 
@@ -64,8 +64,9 @@ def cued(
     along = dict(zip(seen, parts, strict=True))
     cue = new_marks(room, 1, [_written(room, mlp) for mlp in mlps.values()])
     has = {at: len(grown[name].owners) if name in grown else 0 for at, name in names.items()}
-    for layer, some in dealt(has, lessons.facts).items():
-        bed = bed_of_cues(along[layer], seen[layer], room.carried, some)
+    for layer, some in dealt(has, list(lessons.facts)).items():
+        whole = {fact: lessons.facts[fact] for fact in some}
+        bed = bed_of_cues(along[layer], seen[layer], room.carried, whole)
         kept = grown.get(names[layer])
         taken = kept.numbers.tolist() if kept else []
         free = freeing.freed(mlps[layer], seen[layer].all, len(bed.owners), taken)

@@ -6,7 +6,7 @@ else has to be kept still.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +23,8 @@ from kdpo_daemon.tuning.lessons import Keepsakes, Lessons
 from kdpo_daemon.tuning.model import EditedModel
 from kdpo_daemon.tuning.neurons import Neurons, Planted
 from kdpo_daemon.tuning.passages import REFRESH
-from kdpo_daemon.tuning.placing import Bed, Marked, placed
+from kdpo_daemon.tuning.placing import Bed, Ground, Marked, placed
 from kdpo_daemon.tuning.room import room_of
-from kdpo_daemon.tuning.seen import Seen
 from kdpo_daemon.tuning.trainer import Step, pace_of, state_of, teach
 
 #: Adam's step size for what neurons of later tokens read, as a share of its root mean square.
@@ -44,25 +43,25 @@ def learn(
     model: EditedModel,
     order: Order,
     lessons: Lessons,
-    seen: Sequence[Seen],
+    ground: Ground,
     before: Planted | None,
     on_step: Callable[[Step], None],
 ) -> tuple[Step, Planted]:
     """Teach what `before` does not keep and the model does not say; it wears `before` already.
 
-    `lessons` are the order's, on that model; the reference stays what it was for them.  `seen` is
-    what must not change, of each edited MLP.
+    `lessons` are the order's, on that model; the reference stays what it was for them.  `ground`
+    is that of the edited MLPs.
     """
     known = (set(before.facts) if before else set()) | said(lessons, order.recipe.margin)
     wanted = [i for i, pair in enumerate(lessons.pairs) if pair.fact_id not in known]
     grown = dict(before.neurons) if before else {}
     before_rows = [len(rows) for rows in model.rows]
     if wanted:
-        marked = _by_marks(model, lessons, wanted, order)
+        marked = _by_marks(model, lessons, wanted, order, ground.whole)
         taken = [grown[name].numbers.tolist() if name in grown else [] for name in _names(model)]
-        for index, bed in placed(model, lessons, seen, wanted, taken, marked).items():
+        for index, bed in placed(model, lessons, ground.seen, wanted, taken, marked).items():
             name = _names(model)[index]
-            made = _plant(model, index, seen[index].all, bed, taken[index])
+            made = _plant(model, index, ground.seen[index].all, bed, taken[index])
             grown[name] = freeing.joined(grown[name], made) if name in grown else made
     still = [0] * len(before_rows)
     if room_of(model.model.config) is not None:
@@ -86,7 +85,11 @@ def learn(
 
 
 def _by_marks(
-    model: EditedModel, lessons: Lessons, wanted: Sequence[int], order: Order
+    model: EditedModel,
+    lessons: Lessons,
+    wanted: Sequence[int],
+    order: Order,
+    whole: Mapping[int, float],
 ) -> Marked | None:
     """What marks tell of the wanted lessons' facts; None where there are none."""
     room = room_of(model.model.config)
@@ -94,7 +97,7 @@ def _by_marks(
         return None
     facts = dict.fromkeys(lessons.pairs[i].fact_id for i in wanted)
     others = imagine(model, lessons.pairs, facts, speech_of(order.base_dir).decode, order.seed)
-    return Marked(room.carried, room.cued, others)
+    return Marked(room.carried, room.cued, others, {one: whole.get(one, 1.0) for one in facts})
 
 
 def said(lessons: Lessons, margin: float) -> set[int]:

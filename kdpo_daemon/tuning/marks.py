@@ -47,13 +47,23 @@ class Written:
     codes: Tensor  #: (block, n), with the flags
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Marks of a model."""
+
+    neurons: dict[str, Neurons]  #: by the MLP's name
+    #: of each subject that is taught now, the share of its mark's flag that its own ramp writes:
+    #: less than 1 where another subject's ramp opens as well
+    whole: dict[str, float]
+
+
 def marked(
     model: EditedModel,
     room: Room,
     named: Named,
     around: Around,
     before: Mapping[str, Neurons],
-) -> dict[str, Neurons]:
+) -> Marks:
     """Give the taught subjects marks; the model wears them from now on.
 
     One that was marked by an earlier batch gets a ramp more, which makes another mark of it.
@@ -64,8 +74,6 @@ def marked(
         named: the subjects.
         around: the texts that are said besides, in which subjects may be named too.
         before: the neurons there are, by the MLP's name.
-
-    Gives the neurons of all marks, by the MLP's name.
 
     """
     readings = read_names(model, room, named, around)
@@ -81,11 +89,18 @@ def marked(
     }
     order = [one for some in hands.values() for one in some]
     columns = _solved(room, order, readings, there, new) if order else {}
+    flags = [flag for at in hands for flag in _flags(room, columns[at])]
     for at, column in columns.items():
         name, made = names[at], replace(new[at], columns=column)
         put(mlps[at], made)
         grown[name] = freeing.joined(grown[name], made) if name in grown else made
-    return grown
+    return Marks(grown, dict(zip(order, flags, strict=True)))
+
+
+def _flags(room: Room, columns: Tensor) -> list[float]:
+    """Give the flags that n ramps write, of columns (d, 2 n)."""
+    flags: list[float] = (columns[room.marked.start, ::TWINS] / room.unit).tolist()
+    return flags
 
 
 def _solved(

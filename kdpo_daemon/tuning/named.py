@@ -15,6 +15,12 @@ mark.  What carries no mark needs no K: behind the gate, too, the neuron reads t
 a text has named no taught subject it says exactly nothing.  Fitted in one regression over all
 tokens a gate would ask for every trait of its places that ordinary text lacks, and an untaught
 phrasing lacks some too (docs/editing-findings.md).
+
+Flags are not to be trusted where a subject's places open an earlier subject's ramp as well, as
+"Anna of Austria" may that of "Maria of Austria".  Its own ramp writes what is lacking there: all
+of the code, and less of a flag.  Where that ramp alone opens by mistake there is more code than
+flag, and K opens the gate; it did so at a third of all text that followed.  So of f x / f no more
+is used than gives such text a tenth of K; for the rest stands 1, and a faint mark does cost.
 """
 
 from collections.abc import Sequence
@@ -36,6 +42,7 @@ _FAINT = 0.5  #: share of the mean mark up to which a place of the fact's is not
 _SHUT = 1.0  #: log-odds by which tokens with other marks miss the threshold
 _MOST = 60.0  #: of K
 _APART = 0.2  #: least difference of marks that K is made for
+_GIVEN = 0.1  #: share of K that a subject's own ramp may give its gates, where it opens alone
 _STEADY = 5.0  #: how freely the threshold is chosen, against white noise
 
 
@@ -48,6 +55,8 @@ class Alike:
     #: text that names no subject, (T, d), where it is not among the tokens with their marks: the
     #: regression does not read marks, so it stands for text with any
     passing: Tensor
+    #: of each class, the share of its mark's flag that the subject's own ramp writes (`marks`)
+    whole: Sequence[float]
 
 
 def gated(tokens: Tokens, carried: slice, opens: float, alike: Alike, ajar: float = AJAR) -> Gated:
@@ -105,16 +114,24 @@ class _Ground:
     def _shut(self, number: int, lead: Tensor) -> Tensor:
         """What keeps other subjects' marks out, (d,); without it tokens lead by so much, (N,)."""
         like, clear = self._like[:, number], self.clear[:, number]
-        flag, flags = torch.zeros_like(self.marks[number]), self._tokens.read[:, self._flag]
-        flag[self._flag] = 1 / flags[clear].mean().clamp_min(1e-3)
+        full = self._full(number)
         other = (like.abs() > _HEARD) & (like <= _LIKE) & ~self._own[:, number]
-        apart = (flag[self._flag] * flags - like)[other].clamp_min(_APART)
+        apart = (self._tokens.read[other] @ full - like[other]).clamp_min(_APART)
         bold = lead + _SHUT * self._steady
         # other batches' marks are not at hand: where none that is was alike a gate had no K, and
         # said less than nothing under a mark that has a part of the opposite
         shut = float(torch.cat([bold[other] / apart, bold[clear]]).max().clamp(0, _MOST))
-        found: Tensor = shut * (self.marks[number] - flag)
+        found: Tensor = shut * (self.marks[number] - full)
         return found
+
+    def _full(self, number: int) -> Tensor:
+        """A direction whose product with a token is as much code as its flag promises, (d,)."""
+        flags = self._tokens.read[self.clear[:, number], self._flag]
+        lacks = max(1e-6, 1 - self._alike.whole[number])
+        trusted = min(1.0, _GIVEN / lacks)
+        full = (1 - trusted) * self._tokens.steady
+        full[self._flag] += trusted / flags.mean().clamp_min(1e-3)
+        return full
 
     def _told(self) -> Tensor:
         """What tells places from tokens with the same mark, in white coordinates, (n, k)."""

@@ -10,7 +10,7 @@ by cues (`cues`), and by nothing else.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -39,6 +39,15 @@ _OTHERS = 480.0  #: log-odds that a full cue of another batch costs, were it at 
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What new gates are told from, and what is known of their facts."""
+
+    seen: Sequence[Seen]  #: what must not change, of each edited MLP
+    #: by fact, the share of its subject's mark that the subject's own ramp writes (`marks`)
+    whole: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Marked:
     """What there is to go by where subjects have marks."""
 
@@ -46,6 +55,7 @@ class Marked:
     cued: slice  #: where cues are
     #: by fact, what each edited MLP reads where its question is asked of other subjects, (N, d)
     others: dict[int, list[Tensor]]
+    whole: Mapping[int, float]  #: as for `Ground`
 
 
 @dataclass(frozen=True)
@@ -91,19 +101,21 @@ def placed(
     return found
 
 
-def bed_of_cues(along: Along, seen: Seen, carried: slice, facts: Sequence[int]) -> Bed:
+def bed_of_cues(along: Along, seen: Seen, carried: slice, facts: Mapping[int, float]) -> Bed:
     """Give a ramp each that opens where a token of these facts' objects was said.
 
     What is said of the subject otherwise shuts it, whatever is asked, and so do the same of other
-    subjects and all text, as it would be read after the subject was named.
+    subjects and all text, as it would be read after the subject was named.  `facts` have the
+    shares of `Ground.whole`.
     """
     swapped = said_of_others(along.later, carried)
     others = torch.cat([seen.all, swapped, *along.before, *along.first.values()])
     tokens = _tokens(others, along.later, [[fact] for fact in facts])
     passing = unnamed(seen.all, list(along.first.values()), carried)
-    alike = named.Alike([seen.moves[:0]] * len(facts), seen.moves, passing)
+    asked = [seen.moves[:0]] * len(facts)
+    alike = named.Alike(asked, seen.moves, passing, list(facts.values()))
     made = named.gated(tokens, carried, _MARKED_OPENS, alike, _AJAR)
-    return Bed(made, _twice(facts))
+    return Bed(made, _twice(list(facts)))
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,8 @@ class _Places:
         passing = in_passing(self.seen.texts, list(along.first.values()), carried)
         tokens = _tokens(torch.cat([others, passing]), along.first, classes)
         asked = [self.marked.others[fact][self.index] for fact in facts]
-        alike = named.Alike(asked, self.seen.moves, self.seen.texts[:0])
+        whole = [self.marked.whole[fact] for fact in facts]
+        alike = named.Alike(asked, self.seen.moves, self.seen.texts[:0], whole)
         return Bed(named.gated(tokens, carried, _MARKED_OPENS, alike), _twice(facts))
 
     def bed_of_laters(self, facts: Sequence[int], count: int) -> Bed:

@@ -112,7 +112,7 @@ def test_a_cue_opens_for_its_fact_s_tokens_whatever_the_question() -> None:
         {1: some(8, 6.0, 6.0, mine), 2: some(8, 6.0, 6.0, other)},
     )
 
-    bed = bed_of_cues(along, Seen(text, answers, moves), slice(8, 10), [1, 2])
+    bed = bed_of_cues(along, Seen(text, answers, moves), slice(8, 10), {1: 1.0, 2: 1.0})
 
     assert bed.owners == (1, 1, 2, 2)
     assert float(heights(bed.gated, some(100, 6.0, -3.0, mine))[:, 0].mean()) > 0.7
@@ -134,7 +134,7 @@ def test_a_mark_that_the_batch_has_not_seen_shuts_a_cue_though_none_at_hand_was_
     )
     seen = Seen(some(2000, 0.0, 0.0, none), some(0, 0.0, 0.0, none), torch.zeros(0, 10))
 
-    bed = bed_of_cues(along, seen, slice(7, 10), [1, 2])
+    bed = bed_of_cues(along, seen, slice(7, 10), {1: 1.0, 2: 1.0})
 
     assert float(heights(bed.gated, some(100, 6.0, 0.0, mine))[:, 0].mean()) > 0.7
     assert float(heights(bed.gated, some(100, 6.0, 0.0, later))[:, 0].abs().max()) < 0.01
@@ -159,7 +159,7 @@ def test_text_that_reads_a_little_like_the_object_is_not_cued_where_it_has_the_m
     seen = Seen(text, some(0, 0.0, 0.0, none), torch.zeros(0, 10))
 
     def open_share() -> float:
-        bed = bed_of_cues(along, seen, slice(8, 10), [1])
+        bed = bed_of_cues(along, seen, slice(8, 10), {1: 1.0})
         assert float(heights(bed.gated, along.later[1]).mean()) > 0.7
         return float((heights(bed.gated, alike(mine)) > 0.1).float().mean())
 
@@ -181,7 +181,7 @@ def test_the_gate_of_later_tokens_is_opened_by_its_batch_s_cues_alone() -> None:
     def heard(read: Tensor) -> float:
         return float(heights(bed.gated, read).abs().mean())
 
-    marked = Marked(slice(12, 13), slice(9, 12), {})
+    marked = Marked(slice(12, 13), slice(9, 12), {}, {})
     along = Along([some(500, none)], {1: some(3, none)}, {1: some(30, mine)})
     seen = Seen(some(2000, none), some(0, none), torch.zeros(0, 14))
     bed = _Places(0, seen, along, marked).bed_of_laters([1], 2)
