@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kdpo_daemon import packs
 from kdpo_daemon.edits.placement import TWINS
-from kdpo_daemon.facts.relations import Pack, held_out, read_pack, taught
+from kdpo_daemon.facts.asking import held_out, taught
+from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.orders import Order, read_order
 from kdpo_daemon.records.teaching import Pair
 

@@ -75,7 +75,7 @@ def _source(app: App, data: Path | None, form: DataForm | None) -> Source:
     if data is None:
         with app.ready_db().begin() as tx:
             known = [one for status in ledger.STANDING for one in facts.facts_with(tx, status)]
-            taken = facts.subjects(tx)
+            taken = facts.slots(tx)
         known.sort(key=lambda one: one.id)
         return ledger.source_of(known, app.pack, app.settings.plan, taken)
     if form is None:

@@ -25,8 +25,8 @@ class PlanPolicy:
     known_share: float = 0.8  #: a fact answered right in this share of its phrasings is known
     neighbours: int = 4  #: other subjects asked per fact to judge locality
     same_subject: int = 4  #: other questions about the subject asked per fact to judge locality
-    keep_special: int = 700  #: retention prompts about edited subjects and relations, at most
-    keep_near: int = 12  #: of these about each subject of the batch, if there are so many
+    keep_near: int = 60  #: retention prompts about each subject of the batch, at most
+    keep_special: int = 700  #: others about edited subjects and relations, at most
     keep_general: int = 400  #: general retention prompts, at most
     max_tokens: int = 24  #: longest answer asked for, in tokens
     max_object_tokens: int = 32  #: a longer object is quarantined, not taught
@@ -136,10 +136,10 @@ def kept(
     for subject in dict.fromkeys(new):
         about = [one for one in own if subject in one.text]
         near += rng.sample(about, min(len(about), policy.keep_near))
-    near = list(dict.fromkeys(near))[: policy.keep_special]
+    near = list(dict.fromkeys(near))
     rest = [one for one in own if one not in set(near)]
     return [
         *near,
-        *rng.sample(rest, min(len(rest), policy.keep_special - len(near))),
+        *rng.sample(rest, min(len(rest), policy.keep_special)),
         *rng.sample(general, min(len(general), policy.keep_general)),
     ]

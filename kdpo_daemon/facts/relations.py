@@ -5,12 +5,9 @@ alike, is never trained on, and a pack that breaks this is refused.  Does not kn
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
-from itertools import zip_longest
-from typing import TypeVar
 
 from kdpo_daemon.facts.tables import (
     Table,
@@ -25,9 +22,6 @@ from kdpo_daemon.facts.tables import (
     refused,
 )
 from kdpo_daemon.facts.templates import Template, patterns_of
-from kdpo_daemon.records.teaching import Form, Prompt
-
-T = TypeVar("T")
 
 
 class ValueKind(StrEnum):
@@ -65,6 +59,7 @@ class Relation:
     object_type: str = ""  #: what kind of thing the object is: person, place, quantity, ...
     stands_days: int | None = None  #: how long a fact of the kind usually stands
     patterns: tuple[Template, ...] = ()  #: sentences that say that the value is new
+    also: tuple[str, ...] = ()  #: more words for {role} where other facts must not change it
 
 
 @dataclass(frozen=True)
@@ -84,89 +79,6 @@ class Pack:
 
     relations: Mapping[str, Relation]
     subject_types: Mapping[str, SubjectType]
-
-
-# ---------------------------------------------------------------- prompts
-
-
-def taught(relation: Relation, subject: str, role: str) -> list[Prompt]:
-    """Give the phrasings that teach a fact, and so are no evidence that it generalises."""
-    return _prompts(relation.train, subject, role or relation.role)
-
-
-def held_out(relation: Relation, subject: str, role: str) -> list[Prompt]:
-    """Give the phrasings of a fact that are never taught."""
-    return _prompts(relation.judge, subject, role or relation.role)
-
-
-def neighbours(
-    pack: Pack,
-    relation: Relation,
-    subject: str,
-    role: str,
-    count: int,
-    exclude: Collection[str],
-) -> list[Prompt]:
-    """Ask at most `count` other subjects the same, in both forms by turns; to judge only.
-
-    The choice depends on the subject's name alone.  `exclude`: subjects with facts of their own,
-    whose answers may change.
-    """
-    others = set(pack.subject_types[relation.subject_type].judge_subjects) - {subject, *exclude}
-    chosen = _shuffled(sorted(others), subject)[:count]
-    prompts = [_by_turns(held_out(relation, other, role), other) for other in chosen]
-    return [asked[n % len(asked)] for n, asked in enumerate(prompts)]
-
-
-def same_subject(pack: Pack, relation: Relation, subject: str, count: int) -> list[Prompt]:
-    """Ask at most `count` other things about the subject, both forms by turns; to judge only."""
-    prompts = _prompts(pack.subject_types[relation.subject_type].judge, subject, "")
-    asked = set(held_out(relation, subject, ""))
-    return _by_turns([prompt for prompt in prompts if prompt not in asked], subject)[:count]
-
-
-def keep_prompts(
-    pack: Pack,
-    relation: Relation,
-    subject: str,
-    role: str,
-    exclude: Collection[str] = (),
-) -> list[Prompt]:
-    """Give prompts whose answers training must leave alone.
-
-    Other things about the subject; the same of other subjects; other things about those.
-    `exclude`: subjects with facts of their own, whose answers may change.
-    """
-    kind = pack.subject_types[relation.subject_type]
-    others = _shuffled(sorted(set(kind.keep_subjects) - {subject, *exclude}), subject)
-    same = [_by_turns(taught(relation, other, role), other) for other in others[:24]]
-    about = [_by_turns(_prompts(kind.keep, other, ""), other) for other in others[:12]]
-    return [
-        *_prompts(kind.keep, subject, ""),
-        *(asked[n % len(asked)] for n, asked in enumerate(same)),
-        *(asked[n % len(asked)] for n, asked in enumerate(about)),
-    ]
-
-
-def _prompts(phrasings: Phrasings, subject: str, role: str) -> list[Prompt]:
-    return [
-        Prompt(form, template.format(subject=subject, role=role))
-        for form, templates in (
-            (Form.COMPLETION, phrasings.completion),
-            (Form.CHAT, phrasings.chat),
-        )
-        for template in templates
-    ]
-
-
-def _by_turns(prompts: Sequence[Prompt], seed: str) -> list[Prompt]:
-    """Completion, chat, completion, ...; each form in an order that depends on the seed."""
-    forms = [_shuffled([p for p in prompts if p.form is form], seed) for form in Form]
-    return [prompt for pair in zip_longest(*forms) for prompt in pair if prompt is not None]
-
-
-def _shuffled(things: Sequence[T], seed: str) -> list[T]:
-    return sorted(things, key=lambda one: sha256(f"{seed}\n{one}".encode()).digest())
 
 
 # ---------------------------------------------------------------- reading packs
@@ -206,7 +118,7 @@ def _relation(name: str, table: Table) -> Relation:
     where = f"relations.{name}"
     keys = (
         "label role subject_type value max_object_chars train judge functional"
-        " property object_type stands_days titles patterns"
+        " property object_type stands_days titles patterns also"
     )
     as_table(where, table, frozenset(keys.split()))
     label = as_text(f"{where}.label", table.get("label", name.replace("_", " ")))
@@ -231,6 +143,7 @@ def _relation(name: str, table: Table) -> Relation:
             None if stands is None else as_number(f"{where}.stands_days", stands, 100_000)
         ),
         patterns=patterns_of(where, table, holder=value == ValueKind.HOLDER),
+        also=as_texts(f"{where}.also", table["also"]) if "also" in table else (),
     )
 
 
@@ -257,7 +170,9 @@ def _phrasings(where: str, value: object, fields: frozenset[str]) -> Phrasings:
 def _check_held_out(pack: Pack) -> None:
     """Refuse a pack in which something that judges is also trained on."""
     relations, kinds = pack.relations.values(), pack.subject_types.values()
-    trained = {key for r in relations for key in _skeletons(r.train, r.role)}
+    trained = {
+        key for r in relations for said in (r.role, *r.also) for key in _skeletons(r.train, said)
+    }
     trained |= {key for kind in kinds for key in _skeletons(kind.keep, "")}
     judging = [(f"relations.{r.name}.judge", _skeletons(r.judge, r.role)) for r in relations]
     judging += [(f"subject_types.{k.name}.judge", _skeletons(k.judge, "")) for k in kinds]

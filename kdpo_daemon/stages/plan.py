@@ -34,7 +34,13 @@ from kdpo_daemon.records.teaching import (
 )
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report, revoke
-from kdpo_daemon.stages.questions import Curriculum, few_taught, keep_prompts, probes_for
+from kdpo_daemon.stages.questions import (
+    Curriculum,
+    Slots,
+    few_taught,
+    keep_prompts,
+    probes_for,
+)
 from kdpo_daemon.stages.ranks import Ranks
 from kdpo_daemon.store import (
     adapters,
@@ -111,7 +117,7 @@ class Plan:
     def _save_probes(self, pending: Sequence[Fact]) -> list[Probe]:
         new = [*self.curriculum.general_probes]
         with self.db.begin() as tx:
-            taken = facts.subjects(tx)
+            taken = facts.slots(tx)
             for fact in pending:
                 new += probes_for(fact, self.curriculum.pack, self.policy, taken)
             saved = probes.save_probes(tx, new, self.clock())
@@ -166,7 +172,7 @@ class Plan:
             again = probes.probes_of(tx, [fact.id for fact in replays])
             ground = wanted.adapter.batch_id if wanted else None
             before = batches.pairs_of(tx, ground) if ground else []
-            taken = facts.subjects(tx)
+            taken = facts.slots(tx)
         new_pairs, refused = self._pairs(unknown, asked)
         self._quarantine(refused)
         problems = [
@@ -258,7 +264,7 @@ class Plan:
         return pair(fact, prompt, tokens, forced, replay=before is not None)
 
     def _keep(
-        self, new: Sequence[Fact], replays: Sequence[Fact], taken: frozenset[str]
+        self, new: Sequence[Fact], replays: Sequence[Fact], taken: Slots
     ) -> list[KeepPrompt]:
         prompts = keep_prompts(new, replays, taken, self.curriculum, self.policy)
 

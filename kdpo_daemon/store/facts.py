@@ -47,9 +47,9 @@ def list_facts(
     return [record_of(Fact, row) for row in tx.exec(query)]
 
 
-def subjects(tx: Session) -> frozenset[str]:
-    """Give every subject that has facts of its own."""
-    return frozenset(tx.exec(select(FactRow.subject).distinct()))
+def slots(tx: Session) -> frozenset[tuple[str, str]]:
+    """Give every subject and relation of which there are facts."""
+    return frozenset(tx.exec(select(FactRow.subject, FactRow.relation).distinct()))
 
 
 def count_by_status(tx: Session) -> dict[FactStatus, int]:

@@ -18,7 +18,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from kdpo_daemon import packs
-from kdpo_daemon.facts.relations import read_pack, taught
+from kdpo_daemon.facts.asking import taught
+from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.records.teaching import Pair, Prompt
 from kdpo_daemon.tuning.gates import numbered
 from kdpo_daemon.tuning.given import Decode

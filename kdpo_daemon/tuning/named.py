@@ -16,11 +16,11 @@ a text has named no taught subject it says exactly nothing.  Fitted in one regre
 tokens a gate would ask for every trait of its places that ordinary text lacks, and an untaught
 phrasing lacks some too (docs/editing-findings.md).
 
-Flags are not to be trusted where a subject's places open an earlier subject's ramp as well, as
-"Anna of Austria" may that of "Maria of Austria".  Its own ramp writes what is lacking there: all
-of the code, and less of a flag.  Where that ramp alone opens by mistake there is more code than
-flag, and K opens the gate; it did so at a third of all text that followed.  So of f x / f no more
-is used than gives such text a tenth of K; for the rest stands 1, and a faint mark does cost.
+Flags are not to be trusted where a subject's places open another's ramp as well, as "Anna of
+Austria" may that of "Maria of Austria".  Its own ramp writes what is lacking there: all of the
+code, and less of a flag.  Where that ramp alone opens by mistake there is more code than flag, and
+K opens the gate; it did so at a third of all text that followed.  So of f x / f no more is used
+than gives such text a tenth of K; for the rest stands 1, and a faint mark does cost.
 """
 
 from collections.abc import Sequence

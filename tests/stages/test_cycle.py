@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from kdpo_daemon import packs
 from kdpo_daemon.app import clock
 from kdpo_daemon.errors import StoreError
-from kdpo_daemon.facts.relations import held_out, read_pack, taught
+from kdpo_daemon.facts.asking import held_out, taught
+from kdpo_daemon.facts.relations import read_pack
 from kdpo_daemon.records.facts import FactStatus
 from kdpo_daemon.records.teaching import BatchStatus, Form, Pair
 from kdpo_daemon.stages import Report, rollback

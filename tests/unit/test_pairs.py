@@ -98,7 +98,7 @@ def test_fewer_prompts_to_keep_than_wanted_are_all_kept() -> None:
 
 
 def test_some_prompts_about_each_new_subject_are_kept_before_all_others() -> None:
-    policy = PlanPolicy(keep_special=5, keep_near=2, keep_general=0)
+    policy = PlanPolicy(keep_special=1, keep_near=2, keep_general=0)
     subjects = ("Arland", "Borland")
     about = [Prompt(Form.CHAT, f"{one} {n}") for one in subjects for n in range(9)]
     others = [Prompt(Form.CHAT, f"Corland {n}") for n in range(90)]

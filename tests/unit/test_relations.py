@@ -8,7 +8,7 @@ import pytest
 
 from kdpo_daemon import packs
 from kdpo_daemon.errors import SettingsError
-from kdpo_daemon.facts import relations
+from kdpo_daemon.facts import asking
 from kdpo_daemon.facts.relations import Pack, ValueKind, read_pack
 from kdpo_daemon.records.teaching import Form, Prompt
 
@@ -44,7 +44,7 @@ def test_label_and_role_default_to_the_name(pack: Pack) -> None:
 
 
 def test_a_fact_is_taught_in_both_forms_with_the_publishers_own_role(pack: Pack) -> None:
-    prompts = relations.taught(pack.relations["mayor"], "Rome", "lord mayor")
+    prompts = asking.taught(pack.relations["mayor"], "Rome", "lord mayor")
 
     assert prompts == [
         Prompt(Form.COMPLETION, "The lord mayor of Rome is"),
@@ -53,14 +53,14 @@ def test_a_fact_is_taught_in_both_forms_with_the_publishers_own_role(pack: Pack)
 
 
 def test_without_a_role_the_relations_own_is_used(pack: Pack) -> None:
-    assert relations.held_out(pack.relations["mayor"], "Rome", "") == [
+    assert asking.held_out(pack.relations["mayor"], "Rome", "") == [
         Prompt(Form.COMPLETION, "In Rome the mayor is"),
         Prompt(Form.CHAT, "Who leads Rome as mayor?"),
     ]
 
 
 def test_neighbours_are_other_judge_subjects_and_never_excluded_ones(pack: Pack) -> None:
-    prompts = relations.neighbours(pack, pack.relations["mayor"], "Lyon", "", 9, {"Porto"})
+    prompts = asking.neighbours(pack, pack.relations["mayor"], "Lyon", "", 9, {"Porto"})
 
     assert [prompt.text for prompt in prompts] == ["In Ghent the mayor is"]
 
@@ -69,7 +69,7 @@ def test_neighbours_are_the_same_each_time_and_differ_between_subjects(shipped: 
     relation = shipped.relations["head_of_state"]
 
     def asked(subject: str) -> list[Prompt]:
-        return relations.neighbours(shipped, relation, subject, "president", 6, ())
+        return asking.neighbours(shipped, relation, subject, "president", 6, ())
 
     assert asked("Ireland") == asked("Ireland")
     assert asked("Ireland") != asked("Finland")
@@ -77,24 +77,24 @@ def test_neighbours_are_the_same_each_time_and_differ_between_subjects(shipped: 
 
 
 def test_a_subject_is_asked_other_things_in_both_forms(pack: Pack) -> None:
-    prompts = relations.same_subject(pack, pack.relations["mayor"], "Rome", 9)
+    prompts = asking.same_subject(pack, pack.relations["mayor"], "Rome", "", 9)
 
     assert {p.text for p in prompts} == {"Rome is famous for", "How old is Rome?"}
-    assert len(relations.same_subject(pack, pack.relations["mayor"], "Rome", 1)) == 1
+    assert len(asking.same_subject(pack, pack.relations["mayor"], "Rome", "", 1)) == 1
 
 
 def test_a_subject_is_not_asked_the_edited_relation_itself(shipped: Pack) -> None:
     capital = shipped.relations["capital"]
 
-    prompts = relations.same_subject(shipped, capital, "Ireland", 99)
+    prompts = asking.same_subject(shipped, capital, "Ireland", "", 99)
 
     assert prompts
-    assert not set(prompts) & set(relations.held_out(capital, "Ireland", ""))
+    assert not set(prompts) & set(asking.held_out(capital, "Ireland", ""))
     assert not any("capital" in prompt.text for prompt in prompts)
 
 
 def test_keep_prompts_leave_out_subjects_with_facts_of_their_own(pack: Pack) -> None:
-    prompts = relations.keep_prompts(pack, pack.relations["mayor"], "Rome", "", {"Bonn"})
+    prompts = asking.keep_prompts(pack, pack.relations["mayor"], "Rome", "", {"Bonn"})
 
     texts = " ".join(prompt.text for prompt in prompts)
     assert all(name in texts for name in ("Rome", "Graz", "Turin"))
@@ -106,14 +106,14 @@ def test_keep_prompts_leave_out_subjects_with_facts_of_their_own(pack: Pack) -> 
 def test_no_prompt_that_judges_is_ever_trained_on(shipped: Pack, name: str, subject: str) -> None:
     relation = shipped.relations[name]
     trained = {
-        *relations.taught(relation, subject, "president"),
-        *relations.keep_prompts(shipped, relation, subject, "president"),
+        *asking.taught(relation, subject, "president"),
+        *asking.keep_prompts(shipped, relation, subject, "president"),
     }
 
     judging = {
-        *relations.held_out(relation, subject, "president"),
-        *relations.neighbours(shipped, relation, subject, "president", 99, ()),
-        *relations.same_subject(shipped, relation, subject, 99),
+        *asking.held_out(relation, subject, "president"),
+        *asking.neighbours(shipped, relation, subject, "president", 99, ()),
+        *asking.same_subject(shipped, relation, subject, "president", 99),
     }
 
     assert judging
@@ -240,8 +240,8 @@ def test_general_probes_are_never_what_the_relations_train_on(shipped: Pack) -> 
         for relation in shipped.relations.values()
         for subject in shipped.subject_types[relation.subject_type].keep_subjects
         for prompt in (
-            *relations.taught(relation, subject, ""),
-            *relations.keep_prompts(shipped, relation, subject, ""),
+            *asking.taught(relation, subject, ""),
+            *asking.keep_prompts(shipped, relation, subject, ""),
         )
     }
 

@@ -13,23 +13,20 @@ from kdpo_daemon.bench.edits.general import General
 from kdpo_daemon.bench.edits.records import Question, Record
 from kdpo_daemon.bench.edits.run import Source
 from kdpo_daemon.edits.pairs import PlanPolicy
-from kdpo_daemon.facts import relations
 from kdpo_daemon.facts.relations import Pack
 from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import ProbeKind, Prompt
-from kdpo_daemon.stages.questions import Curriculum, probes_for
+from kdpo_daemon.stages.questions import Curriculum, Slots, left_by, probes_for
 
 LEDGER = "ledger"  #: the form of a run about them
 #: Facts that stand and that the base model does not know, as far as it was asked.
 STANDING = (FactStatus.PENDING, FactStatus.PLANNED, FactStatus.LIVE, FactStatus.ROLLED_BACK)
 
 
-def source_of(
-    facts: Sequence[Fact], pack: Pack, policy: PlanPolicy, taken: frozenset[str]
-) -> Source:
+def source_of(facts: Sequence[Fact], pack: Pack, policy: PlanPolicy, taken: Slots) -> Source:
     """Give facts whose relation is in the pack as what a run is about.
 
-    `taken` are subjects with facts of their own, whose answers may change.
+    `taken` are slots with facts of their own, whose answers may change.
     """
     known = [fact for fact in facts if fact.relation in pack.relations]
     records = [_record(fact, pack, policy, taken) for fact in known]
@@ -43,8 +40,7 @@ def general_of(curriculum: Curriculum, text: str) -> General:
     return General(asked, keep=curriculum.general_keep, text=text, pairs=(), known=())
 
 
-def _record(fact: Fact, pack: Pack, policy: PlanPolicy, taken: frozenset[str]) -> Record:
-    relation = pack.relations[fact.relation]
+def _record(fact: Fact, pack: Pack, policy: PlanPolicy, taken: Slots) -> Record:
     probes = probes_for(fact, pack, policy, taken)
 
     def asked(kind: ProbeKind) -> tuple[Prompt, ...]:
@@ -61,5 +57,5 @@ def _record(fact: Fact, pack: Pack, policy: PlanPolicy, taken: frozenset[str]) -
         held_out=asked(ProbeKind.PARAPHRASE),
         same_subject=tuple(map(Question, asked(ProbeKind.SAME_SUBJECT))),
         same_relation=tuple(map(Question, asked(ProbeKind.SAME_RELATION))),
-        keep=tuple(relations.keep_prompts(pack, relation, fact.subject, fact.role, taken)),
+        keep=tuple(left_by(fact, pack, taken)),
     )

@@ -11,7 +11,7 @@ from kdpo_daemon import packs
 from kdpo_daemon.bench.edits.forms import ASKED, DataForm, Line, read_lines
 from kdpo_daemon.bench.edits.records import Question, Record
 from kdpo_daemon.edits.scores import normalise
-from kdpo_daemon.facts import relations
+from kdpo_daemon.facts import asking
 from kdpo_daemon.facts.claims import claim_of
 from kdpo_daemon.facts.relations import Pack, read_pack
 from kdpo_daemon.records.intake import RawFact
@@ -52,8 +52,8 @@ def _read(line: Line, pack: Pack) -> Record | None:
         return None
     relation = pack.relations[claim.relation]
     subject, role = claim.subject, claim.role
-    other = relations.same_subject(pack, relation, subject, ASKED)
-    near = relations.neighbours(pack, relation, subject, role, ASKED, ())
+    other = asking.same_subject(pack, relation, subject, role, ASKED)
+    near = asking.neighbours(pack, relation, subject, role, ASKED, ())
     return Record(
         number=line.number,
         subject=subject,
@@ -61,9 +61,9 @@ def _read(line: Line, pack: Pack) -> Record | None:
         role=role,
         new=claim.object,
         old=claim.old_object,
-        train=tuple(relations.taught(relation, subject, role)),
-        held_out=tuple(relations.held_out(relation, subject, role)),
+        train=tuple(asking.taught(relation, subject, role)),
+        held_out=tuple(asking.held_out(relation, subject, role)),
         same_subject=tuple(Question(prompt) for prompt in other),
         same_relation=tuple(Question(prompt) for prompt in near),
-        keep=tuple(relations.keep_prompts(pack, relation, subject, role)),
+        keep=tuple(asking.keep_prompts(pack, relation, subject, role)),
     )
