@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from transformers.generation.streamers import BaseStreamer
 
 from kdpo_daemon.tuning.layers import Below
 from kdpo_daemon.tuning.model import EditedModel
@@ -77,7 +78,7 @@ def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[Ids]:
 
     Answers to questions are not all that a model is used for: gates that saw them alone opened in
     ordinary text, and its perplexity rose by 18 %.  Each text begins with a token of chance.
-    It takes long on a CPU, so `on_said` is told after every few texts.
+    It takes long on a CPU that has other things to do, so `on_said` is told of every few words.
     """
     device = model.model.get_input_embeddings().weight.device
     texts: list[Ids] = []
@@ -94,10 +95,24 @@ def said_aloud(model: EditedModel, on_said: Callable[[], None]) -> list[Ids]:
                 temperature=1.0,
                 max_new_tokens=_WORDS,
                 min_new_tokens=_WORDS,
+                streamer=_Aloud(on_said),
             )
             texts += [tuple(text) for text in said.tolist()]
-            on_said()
     return texts
+
+
+class _Aloud(BaseStreamer):
+    """Is handed each token of all texts that are said at once."""
+
+    def __init__(self, on_said: Callable[[], None]) -> None:
+        self._on_said = on_said
+
+    def put(self, value: Tensor) -> None:  # noqa: ARG002 - transformers' signature
+        """Tell that there is one more."""
+        self._on_said()
+
+    def end(self) -> None:
+        """Say nothing more."""
 
 
 def read_to(model: EditedModel, layer: int, texts: Texts) -> Texts:

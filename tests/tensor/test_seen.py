@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from kdpo_daemon.tuning import seen
 from kdpo_daemon.tuning.model import EditedModel
-from kdpo_daemon.tuning.seen import Texts, each, look, read_to
+from kdpo_daemon.tuning.seen import Texts, each, look, read_to, said_aloud
 from tests.tiny_model import ids, save_tiny_model
 
 TEXTS = [
@@ -50,3 +51,18 @@ def test_what_was_read_is_not_read_again(model: EditedModel) -> None:
     finally:
         with torch.no_grad():
             weight.div_(3)
+
+
+def test_each_token_that_is_said_is_a_sign_of_life(
+    model: EditedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine 64 texts of 64 tokens are longer than a child may be silent."""
+    monkeypatch.setattr(seen, "_TEXTS", 6)
+    monkeypatch.setattr(seen, "_WORDS", 5)
+    monkeypatch.setattr(seen, "_AT_ONCE", 3)
+    signs: list[None] = []
+
+    texts = said_aloud(model, lambda: signs.append(None))
+
+    assert [len(one) for one in texts] == [6] * 6
+    assert len(signs) >= 2 * 5
