@@ -137,7 +137,8 @@ def kept(
         about = [one for one in own if subject in one.text]
         near += rng.sample(about, min(len(about), policy.keep_near))
     near = list(dict.fromkeys(near))
-    rest = [one for one in own if one not in set(near)]
+    chosen = set(near)
+    rest = [one for one in own if one not in chosen]
     return [
         *near,
         *rng.sample(rest, min(len(rest), policy.keep_special)),

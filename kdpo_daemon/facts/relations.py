@@ -81,9 +81,6 @@ class Pack:
     subject_types: Mapping[str, SubjectType]
 
 
-# ---------------------------------------------------------------- reading packs
-
-
 def read_pack(texts: Sequence[str], patterns: Mapping[str, Sequence[str]] | None = None) -> Pack:
     """Read packs from TOML texts; a later one adds tables and overrides keys of earlier ones.
 

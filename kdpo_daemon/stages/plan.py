@@ -34,13 +34,7 @@ from kdpo_daemon.records.teaching import (
 )
 from kdpo_daemon.serving import Replica
 from kdpo_daemon.stages import Clock, Progress, Report, revoke
-from kdpo_daemon.stages.questions import (
-    Curriculum,
-    Slots,
-    few_taught,
-    keep_prompts,
-    probes_for,
-)
+from kdpo_daemon.stages.questions import Curriculum, Slots, few_taught, keep_prompts, probes_for
 from kdpo_daemon.stages.ranks import Ranks
 from kdpo_daemon.store import (
     adapters,

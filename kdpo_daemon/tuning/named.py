@@ -48,7 +48,7 @@ _STEADY = 5.0  #: how freely the threshold is chosen, against white noise
 
 @dataclass(frozen=True)
 class Alike:
-    """What belongs to classes without being seen (`imagined`), and what does not."""
+    """What belongs to classes without being seen (`imagined`), what does not, and their flags."""
 
     others: Sequence[Tensor]  #: of each class, its question asked of other subjects, (N, d)
     moves: Tensor  #: what other words add to a place, (M, d)

@@ -1,6 +1,6 @@
 """What is asked about a subject besides its fact: other relations, to be kept and to judge."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +9,9 @@ from kdpo_daemon.edits.pairs import PlanPolicy
 from kdpo_daemon.errors import SettingsError
 from kdpo_daemon.facts import asking
 from kdpo_daemon.facts.relations import Pack, read_pack
-from kdpo_daemon.records.facts import Fact, FactStatus
 from kdpo_daemon.records.teaching import Form, ProbeKind
 from kdpo_daemon.stages.questions import left_by, probes_for
+from tests.unit.test_pairs import FACT
 
 OFFICES = """
 [relations.mayor]
@@ -112,19 +112,7 @@ def test_a_pack_that_would_train_on_what_judges_by_another_word_is_refused() -> 
 
 
 def test_facts_of_a_subject_are_looked_up_for_that_subject_alone(pack: Pack) -> None:
-    when = datetime(2025, 1, 1, tzinfo=UTC)
-    fact = Fact(
-        id=1,
-        subject="Rome",
-        relation="mayor",
-        role="",
-        object="Ann",
-        old_object="",
-        valid_from=None,
-        observed_at=when,
-        status=FactStatus.PENDING,
-        reason="",
-    )
+    fact = replace(FACT, subject="Rome", relation="mayor", role="")
 
     def texts(*taken: tuple[str, str]) -> tuple[str, str]:
         probes = probes_for(fact, pack, PlanPolicy(same_subject=9), frozenset(taken))
